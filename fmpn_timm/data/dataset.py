@@ -1,0 +1,71 @@
+"""A face set as a torch data set: faces, label distributions and the masks that FMG is to predict."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from .samples import FaceSet
+
+__all__ = ["FaceDataset"]
+
+
+class FaceDataset(Dataset):
+    """Faces ready for a model.
+
+    Each item is a dict: ``image`` float32 (3, H, W), ``target`` float32 (K,) summing to 1, ``label`` int64 (), ``index``
+    int64 () into the face set, and with prior masks ``mask`` float32 (1, H, W), the target of equation (2): the prior
+    mask of the sample's class or, with soft targets, the mixture of prior masks under them, which is the mask that
+    minimises the expected loss.
+
+    Args:
+        faces: The samples.
+        classes: Class names in the order of the model's outputs.
+        transform: A transform of ``(face, mask)`` or of the face alone.
+        masks: Prior masks (K, H, W) in [0, 1] in the order of ``classes``, at the size faces are cropped from; None for
+            no masks.
+        soft: Use the raters' votes as target where known, else the label alone.
+        cache: Keep decoded pictures in memory.
+    """
+
+    def __init__(
+            self,
+            faces: FaceSet,
+            classes: tuple[str, ...],
+            transform: v2.Transform,
+            masks: torch.Tensor | None = None,
+            soft: bool = False,
+            cache: bool = False,
+    ):
+        self.faces = faces
+        self.transform = transform
+        self.masks = masks
+        self.pictures = {} if cache else None
+        self.labels = torch.tensor([classes.index(s.expression) for s in faces.samples])
+        self.targets = torch.nn.functional.one_hot(self.labels, len(classes)).float()
+        if soft and faces.samples[0].votes is not None:
+            order = [faces.classes.index(name) for name in classes]
+            self.targets = torch.tensor([s.votes for s in faces.samples])[:, order]
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        face = tv_tensors.Image(torch.from_numpy(self._picture(index)).permute(2, 0, 1))
+        target = self.targets[index]
+        item = {"target": target, "label": self.labels[index], "index": torch.tensor(index)}
+        if self.masks is None:
+            return {"image": self.transform(face).as_subclass(torch.Tensor), **item}
+        mask = tv_tensors.Mask(torch.einsum("k,khw->hw", target, self.masks)[None])
+        face, mask = self.transform(face, mask)
+        return {"image": face.as_subclass(torch.Tensor), "mask": mask.as_subclass(torch.Tensor), **item}
+
+    def _picture(self, index: int) -> np.ndarray:
+        if self.pictures is None:
+            return self.faces.samples[index].picture()
+        if index not in self.pictures:
+            self.pictures[index] = self.faces.samples[index].picture()
+        return self.pictures[index]

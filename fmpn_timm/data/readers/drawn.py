@@ -1,0 +1,65 @@
+"""Drawn faces as a data set: subjects the package draws itself, aligned like any other faces."""
+
+from functools import partial
+
+import numpy as np
+
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.data.drawn import draw_face
+from fmpn_timm.data.samples import FaceSet, Sample
+from fmpn_timm.errors import InputError
+from fmpn_timm.faces import align_face
+
+__all__ = ["read_drawn"]
+
+SPLITS = {"train": (0.0, 0.6), "valid": (0.6, 0.8), "test": (0.8, 1.0)}
+
+
+def read_drawn(
+        root: None = None,
+        split: str = "train",
+        subjects: int = 60,
+        takes: int = 4,
+        size: int = 72,
+        seed: int = 0,
+        **nuisance: float,
+) -> FaceSet:
+    """Drawn faces, split by subject: 60 % train, 20 % valid, 20 % test, or ``all``.
+
+    Args:
+        root: Nothing to read: the faces are drawn when asked for.
+        split: ``train``, ``valid``, ``test`` or ``all``.
+        subjects: Number of subjects over all splits.
+        takes: Pictures of each subject and expression.
+        size: Height and width of the aligned faces in pixels.
+        seed: Seed of the people and of the takes.
+        nuisance: ``pose``, ``noise``, ``light``, ``occlusion``, ``intensity`` of ``draw_face``.
+
+    Raises:
+        InputError: Unknown split, or too few subjects to split.
+    """
+    if split not in (*SPLITS, "all"):
+        raise InputError(f"The drawn faces have no split {split!r}: choose one of {', '.join((*SPLITS, 'all'))}.")
+    if subjects < 5 or takes < 1:
+        raise InputError(f"Give at least 5 subjects and 1 take, not {subjects} and {takes}: the splits are by subject.")
+    first, last = (round(f * subjects) for f in SPLITS.get(split, (0.0, 1.0)))
+    samples = tuple(
+        Sample(
+            source=f"drawn:seed={seed}/subject={subject}/{expression}/take={take}",
+            picture=partial(_aligned_face, subject, expression, take=take, size=size, seed=seed, **nuisance),
+            expression=expression,
+            subject=f"{subject:04d}",
+            sequence=expression,
+            frame=take,
+        )
+        for subject in range(first, last)
+        for expression in EXPRESSIONS
+        for take in range(takes)
+    )
+    options = dict(subjects=subjects, takes=takes, size=size, seed=seed, **nuisance)
+    return FaceSet("drawn", split, EXPRESSIONS, samples, options)
+
+
+def _aligned_face(subject: int, expression: str, *, size: int, **options) -> np.ndarray:
+    face = draw_face(subject, expression, size=size * 4 // 3, **options)  # somewhat larger than the crop it gives
+    return align_face(face.image, face.landmarks, size)

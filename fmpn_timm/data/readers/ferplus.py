@@ -1,0 +1,161 @@
+"""FERPlus: FER2013's 48 x 48 grey web faces, each labelled by ten raters.
+
+Labels: https://github.com/microsoft/FERPlus (MIT), `Training Deep Networks for Facial Expression Recognition with
+Crowd-Sourced Label Distribution` - https://arxiv.org/abs/1608.01041. Two layouts are read:
+
+- ``FER2013{Train,Valid,Test}/*.png`` with a ``label.csv`` in each (picture, box, ten columns of votes);
+- ``fer2013new.csv`` (usage, picture, ten columns of votes) beside ``fer2013.csv`` (pixels), row by row.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.errors import InputError
+
+__all__ = ["read_ferplus"]
+
+RULES = ("majority", "argmax")
+FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
+USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
+VOTES = len(EXPRESSIONS) + 2  # the expressions, then "unknown" and "NF", not a face
+
+
+def read_ferplus(root: str | Path, split: str = "train", rule: str = "majority") -> FaceSet:
+    """Read one split of FERPlus.
+
+    The rules, which decide which faces are kept and under which label:
+
+    - ``majority``, the official one: votes given once are dropped, then the winner must hold over half of the rest;
+      25,060 / 3,199 / 3,153 faces are kept of the complete data set.
+    - ``argmax``: the class with the most votes, the first of equals; 28,389 / 3,553 / 3,546 faces.
+
+    Both drop faces whose winner is "unknown" or "NF". ``votes`` are the votes for the eight expressions without those
+    given once (unless all were), as shares.
+
+    Args:
+        root: The folder that holds ``FER2013Train`` and its like, or ``fer2013new.csv``.
+        split: ``train``, ``valid`` (PublicTest) or ``test`` (PrivateTest).
+        rule: ``majority`` or ``argmax``.
+
+    Raises:
+        InputError: Wrong root, split, rule or columns, or pictures missing.
+    """
+    root = Path(root)
+    if split not in FOLDERS:
+        raise InputError(f"FERPlus has no split {split!r}: choose one of {', '.join(FOLDERS)}.")
+    if rule not in RULES:
+        raise InputError(f"FERPlus has no label rule {rule!r}: choose one of {', '.join(RULES)}.")
+    folder = root / FOLDERS[split]
+    if (folder / "label.csv").is_file():
+        rows = _folder_rows(folder)
+    elif (root / "fer2013new.csv").is_file():
+        rows = _csv_rows(root, USAGES[split])
+    else:
+        raise InputError(_wrong_root(root, split))
+
+    samples = []
+    for source, picture, votes in rows:
+        winner = _winner(votes, rule)
+        if winner is not None:
+            samples.append(Sample(source, picture, EXPRESSIONS[winner], votes=_shares(votes)))
+    if not samples:
+        raise InputError(f"{root}: no labelled face in split {split!r}. Unpack the archive again.")
+    return FaceSet("ferplus", split, EXPRESSIONS, tuple(samples), {"rule": rule})
+
+
+def _winner(votes: np.ndarray, rule: str) -> int | None:
+    """Index of the winning expression, or None if there is none."""
+    if rule == "majority":
+        votes = np.where(votes > 1, votes, 0)
+        if 2 * votes.max() <= votes.sum():
+            return None
+    winner = int(votes.argmax())
+    return winner if winner < len(EXPRESSIONS) and votes[winner] > 0 else None
+
+
+def _shares(votes: np.ndarray) -> tuple[float, ...]:
+    votes = votes[: len(EXPRESSIONS)]
+    repeated = np.where(votes > 1, votes, 0)
+    votes = repeated if repeated.any() else votes
+    return tuple((votes / votes.sum()).tolist())
+
+
+def _folder_rows(folder: Path) -> Iterator[tuple[str, partial, np.ndarray]]:
+    present = set(os.listdir(folder))
+    rows = list(_read_rows(folder / "label.csv", before=2))
+    missing = [row[0] for row, _ in rows if row[0] not in present]
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} of the {len(rows)} pictures in label.csv are missing, the first is "
+            f"{missing[0]}. The archive is half unpacked: unpack it again."
+        )
+    for row, votes in rows:
+        path = str(folder / row[0])
+        yield path, partial(read_picture, path), votes
+
+
+def _csv_rows(root: Path, usage: str) -> Iterator[tuple[str, partial, np.ndarray]]:
+    pixels_file = root / "fer2013.csv"
+    if not pixels_file.is_file():
+        raise InputError(f"{pixels_file} is missing: fer2013new.csv holds votes only, put FER2013's fer2013.csv beside it.")
+    labels = list(_read_rows(root / "fer2013new.csv", before=2, header=True))
+    with open(pixels_file, newline="") as file:
+        pixels = list(csv.DictReader(file))
+    if not pixels or not {"pixels", "Usage"} <= set(pixels[0]):
+        raise InputError(f"{pixels_file}: expected the columns emotion, pixels, Usage. Use FER2013's own fer2013.csv.")
+    if len(pixels) != len(labels):
+        raise InputError(
+            f"{pixels_file} has {len(pixels)} rows, fer2013new.csv {len(labels)}: they belong together row by row. "
+            "Use both files unchanged."
+        )
+    for (row, votes), face in zip(labels, pixels, strict=True):
+        if row[0] == usage and row[1]:  # FERPlus gives no name to pictures that show no face
+            yield f"{pixels_file}:{row[1]}", partial(_picture_from_pixels, face["pixels"], row[1]), votes
+
+
+def _picture_from_pixels(pixels: str, name: str) -> np.ndarray:
+    grey = np.array(pixels.split(), dtype=np.uint8)
+    if grey.size != 48 * 48:
+        raise InputError(f"fer2013.csv: {name} has {grey.size} pixels, not 48 x 48. Fetch the file again.")
+    return np.repeat(grey.reshape(48, 48, 1), 3, axis=2)
+
+
+def _read_rows(path: Path, before: int, header: bool = False) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Rows of a label file: the columns before the votes, and the votes (10,)."""
+    with open(path, newline="") as file:
+        reader = csv.reader(file)
+        if header:
+            next(reader, None)
+        for number, row in enumerate(reader, start=2 if header else 1):
+            try:
+                votes = np.array([int(v) for v in row[before:]])
+            except ValueError:
+                votes = np.array([])
+            if votes.size != VOTES or (votes < 0).any():
+                raise InputError(
+                    f"{path}, line {number}: expected {before} columns and then {VOTES} numbers of votes "
+                    f"({', '.join(EXPRESSIONS)}, unknown, NF), got {','.join(row)[:80]!r}. Use FERPlus's own file."
+                )
+            yield row[:before], votes
+
+
+def _wrong_root(root: Path, split: str) -> str:
+    if not root.is_dir():
+        return f"{root} is not a folder: give the folder that holds {FOLDERS[split]} or fer2013new.csv."
+    if root.name in FOLDERS.values():
+        return f"{root} is one level too low: give {root.parent}."
+    for inner in sorted(p for p in root.iterdir() if p.is_dir()):
+        if (inner / FOLDERS[split] / "label.csv").is_file() or (inner / "fer2013new.csv").is_file():
+            return f"{root} is one level too high: give {inner}."
+    if (root / FOLDERS[split]).is_dir():
+        return f"{root / FOLDERS[split] / 'label.csv'} is missing: copy it from FERPlus's data/{FOLDERS[split]}."
+    found = [name for name, folder in FOLDERS.items() if (root / folder).is_dir()]
+    have = f" It has the split(s) {', '.join(found)}." if found else ""
+    return f"{root} holds neither {FOLDERS[split]}/label.csv nor fer2013new.csv: is this FERPlus?{have}"

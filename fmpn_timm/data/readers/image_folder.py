@@ -1,0 +1,76 @@
+"""Image folder: ``<class>/*.png`` or ``<split>/<class>/*.png``, with an optional ``subjects.csv``.
+
+Folder names are mapped to the canonical classes by a small alias table (``happy``, ``Angry``, ``FE`` ...).
+``subjects.csv`` at the root has the columns ``image`` (path relative to the root) and ``subject``.
+"""
+
+import csv
+from functools import partial
+from pathlib import Path
+
+from fmpn_timm.data.classes import EXPRESSIONS, canonical
+from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.errors import InputError
+
+__all__ = ["read_image_folder"]
+
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
+    """Read a folder of class folders.
+
+    Args:
+        root: The folder that holds the class folders, or the split folders.
+        split: Name of the split folder; None (or ``all``) for class folders right under the root.
+
+    Returns:
+        The faces; its classes are those of all splits, in canonical order.
+
+    Raises:
+        InputError: No such folder, an unknown class name, no picture, or a bad ``subjects.csv``.
+    """
+    root = Path(root)
+    split = None if split == "all" else split
+    folder = root if split is None else root / split
+    if not folder.is_dir():
+        splits = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+        raise InputError(f"{folder} is not a folder.{f' {root} holds: ' + ', '.join(splits) + '.' if splits else ''}")
+    subjects = _subjects(root)
+    samples = []
+    for class_folder in _folders(folder):
+        expression = _class_name(class_folder, split)
+        for path in sorted(class_folder.rglob("*")):
+            if path.suffix.lower() in PICTURES and not path.name.startswith("."):
+                subject = subjects.get(path.relative_to(root).as_posix())
+                samples.append(Sample(str(path), partial(read_picture, str(path)), expression, subject))
+    if not samples:
+        raise InputError(f"{folder} holds no picture in a class folder: expected {folder}/<expression>/*.png or *.jpg.")
+    found = {s.expression for s in samples}
+    if split is not None:  # a class may be absent from one split, and labels must not move because of it
+        found |= {_class_name(c, s.name) for s in _folders(root) for c in _folders(s)}
+    return FaceSet("folder", split or "all", tuple(e for e in EXPRESSIONS if e in found), tuple(samples))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _class_name(folder: Path, split: str | None) -> str:
+    try:
+        return canonical(folder.name)
+    except InputError as error:
+        inside = [p.name for p in _folders(folder)]
+        hint = f" If it is a split, name it: its folders are {', '.join(inside[:8])}." if inside and split is None else ""
+        raise InputError(f"{folder}: {error}{hint}") from None
+
+
+def _subjects(root: Path) -> dict[str, str]:
+    path = root / "subjects.csv"
+    if not path.is_file():
+        return {}
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        if not {"image", "subject"} <= set(reader.fieldnames or ()):
+            raise InputError(f"{path}: expected the columns image, subject, found {', '.join(reader.fieldnames or ())}.")
+        return {row["image"]: row["subject"] for row in reader}

@@ -1,0 +1,89 @@
+"""A sample is one face picture with what is known about it; a face set is the samples of one split of a data set."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fmpn_timm.errors import InputError
+
+__all__ = ["FaceSet", "Sample", "read_picture"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One face.
+
+    Attributes:
+        source: Where it came from, a path or the recipe of a drawn face. Names the sample in messages and results.
+        picture: Loads the face, RGB uint8 (H, W, 3).
+        expression: Canonical class name.
+        subject: Who it is, or None where the data set does not say.
+        sequence: Which recording of the subject, if any.
+        frame: Position in the sequence, if any.
+        votes: Share of the raters' votes for each class of the face set, summing to 1, if known.
+    """
+
+    source: str
+    picture: Callable[[], np.ndarray]
+    expression: str
+    subject: str | None = None
+    sequence: str | None = None
+    frame: int | None = None
+    votes: tuple[float, ...] | None = None
+
+    @property
+    def role(self) -> str:
+        return "neutral" if self.expression == "neutral" else "expressive"
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """The samples of one split.
+
+    Attributes:
+        dataset: Name of the data set.
+        split: Name of the split.
+        classes: Canonical class names; their order is the order of labels.
+        samples: The samples.
+        options: What else decided which samples these are (label rule, seed, ...), JSON-serialisable, for the record.
+    """
+
+    dataset: str
+    split: str
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def per_class(self) -> dict[str, int]:
+        """Number of samples of each class, in class order."""
+        count = Counter(s.expression for s in self.samples)
+        return {name: count[name] for name in self.classes}
+
+    def where(self, keep: Callable[[Sample], bool], split: str | None = None) -> "FaceSet":
+        """The samples for which ``keep`` is true."""
+        samples = tuple(s for s in self.samples if keep(s))
+        return replace(self, samples=samples, split=self.split if split is None else split)
+
+
+def read_picture(path: str | Path) -> np.ndarray:
+    """Read a picture file as RGB uint8 (H, W, 3), grey ones too.
+
+    Raises:
+        InputError: The file is missing or no picture can be decoded from it.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path, or unpack the data again.") from error
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if picture is None:
+        raise InputError(f"{path}: broken picture ({data.size} bytes). Fetch it again, or remove it and its label.")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

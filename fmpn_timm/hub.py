@@ -1,0 +1,98 @@
+"""Model folders, as they lie on disk and on the Hugging Face Hub: timm's config.json and safetensors weights."""
+
+import copy
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from timm.models import save_for_hf
+from torch import nn
+
+from fmpn_timm.errors import InputError
+
+__all__ = ["class_names", "load_model", "save_model"]
+
+
+def save_model(
+        model: nn.Module,
+        folder: str | Path,
+        classes: tuple[str, ...],
+        size: int,
+        crop_pct: float,
+        files: dict[str, Any] | None = None,
+) -> None:
+    """Write a folder that ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads.
+
+    The folder appears under its name only when it is complete; one that was there is replaced.
+
+    Args:
+        model: A timm model.
+        folder: Where to write.
+        classes: Class names in the order of the logits.
+        size: Height and width of the input the model was trained for, in pixels.
+        crop_pct: Share of the resized face that is cropped for evaluation.
+        files: Further JSON files by name, such as results.
+    """
+    folder = Path(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        # safetensors takes contiguous weights only, and the caller's model keeps its device and memory format
+        model = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format)
+        save_for_hf(
+            model,
+            str(partial),
+            model_config=dict(label_names=list(classes)),
+            safe_serialization=True,
+            data_config=dict(input_size=(model.in_chans, size, size), crop_pct=crop_pct),
+        )
+        for name, content in (files or {}).items():
+            (partial / name).write_text(json.dumps(content, indent=2))
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(folder, old)
+            os.replace(partial, folder)
+            shutil.rmtree(old)
+        else:
+            os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_model(name: str, **kwargs: Any) -> nn.Module:
+    """A trained model by name: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
+
+    Raises:
+        InputError: There is no such model, or it has no weights that can be reached.
+    """
+    if name.startswith("local-dir:") and not (Path(name.removeprefix("local-dir:")) / "config.json").is_file():
+        raise InputError(f"{name.removeprefix('local-dir:')} holds no config.json: give a run's model/ folder.")
+    try:
+        return timm.create_model(name, pretrained=True, **kwargs)
+    except RepositoryNotFoundError as error:
+        raise InputError(f"{name}: there is no such repository on the Hugging Face Hub, or it is private.") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
+        raise InputError(f"{name}: the Hugging Face Hub cannot be reached ({error}). Use local-dir:<folder>.") from error
+    except RuntimeError as error:
+        if "Unknown model" in str(error) or "No pretrained weights" in str(error) or "Invalid pretrained" in str(error):
+            raise InputError(f"{name}: {error} Give a name with weights, hf-hub:<repository> or local-dir:<folder>.") from error
+        raise
+
+
+def class_names(model: nn.Module) -> tuple[str, ...]:
+    """Class names in the order of the model's logits.
+
+    Raises:
+        InputError: The model's config has none.
+    """
+    names = model.pretrained_cfg.get("label_names")
+    if not names:
+        arch = model.pretrained_cfg.get("architecture", "this model")
+        raise InputError(f"{arch} has no label_names in its config.json: which output is which expression is not known.")
+    return tuple(names)

@@ -1,0 +1,418 @@
+"""Facial Motion Prior Networks (FMPN): a mask generator and a fusion net in front of any timm backbone.
+
+Paper: `Facial Motion Prior Networks for Facial Expression Recognition` (Chen, Wang, Chen, Shi, Geng, Ji, VCIP 2019) -
+https://arxiv.org/abs/1902.08788
+
+Reimplementation. Faces are RGB (or grey with ``in_chans=1``) in [0, 1], not normalised: the fused face is normalised
+for the backbone inside the model.
+"""
+
+import difflib
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import timm
+import torch
+import torch.nn as nn
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    get_pretrained_cfg,
+    group_parameters,
+    register_model,
+)
+
+from .fusion import PriorFusion
+from .mask_generator import MaskGenerator
+
+__all__ = ["FMPN", "FMPNOutput"]
+
+
+class FMPNOutput(NamedTuple):
+    """All that one pass of FMPN computes."""
+
+    logits: torch.Tensor  # (B, num_classes)
+    motion_mask: torch.Tensor  # (B, 1, H, W) in [0, 1]
+    fused_face: torch.Tensor  # (B, 3, H, W) in [0, 1], before the backbone's normalisation
+
+
+class FMPN(nn.Module):
+    """Facial Motion Prior Network.
+
+    ``forward`` gives logits, ``motion_mask`` the mask alone, ``forward_motion`` logits, mask and fused face in one
+    pass. The rest is the contract of timm's models, delegated to the backbone.
+
+    Args:
+        backbone: Name of any timm model, with or without a tag.
+        num_classes: Number of expression classes; 0 gives pooled features.
+        in_chans: 3 for RGB faces, 1 for grey faces.
+        global_pool: Pooling of the backbone, its own default if None.
+        img_size: Input size for backbones that are built for one (vision transformers), in pixels.
+        drop_rate: Classifier dropout of the backbone.
+        drop_path_rate: Stochastic depth of the backbone.
+        generator_width: Channels of the mask generator at full resolution (64 in the paper).
+        generator_blocks: Residual blocks of the mask generator (4 in the paper).
+        backbone_mean: Channel means the backbone expects, its own config's if None.
+        backbone_std: Channel standard deviations the backbone expects, its own config's if None.
+        backbone_kwargs: Further arguments of the backbone, JSON-serialisable.
+        pretrained_backbone: Load the backbone's own (ImageNet) weights. Never saved with the model.
+
+    Raises:
+        ValueError: The backbone is unknown, or ``in_chans`` is neither 1 nor 3.
+    """
+
+    __jit_unused_properties__ = ["num_features", "head_hidden_size", "num_classes", "feature_info", "_model_args"]
+
+    def __init__(
+            self,
+            backbone: str = "inception_v3",
+            num_classes: int = 7,
+            in_chans: int = 3,
+            global_pool: Optional[str] = None,
+            img_size: Optional[Union[int, Tuple[int, int]]] = None,
+            drop_rate: Optional[float] = None,
+            drop_path_rate: Optional[float] = None,
+            generator_width: int = 64,
+            generator_blocks: int = 4,
+            backbone_mean: Optional[Sequence[float]] = None,
+            backbone_std: Optional[Sequence[float]] = None,
+            backbone_kwargs: Optional[Dict[str, Any]] = None,
+            pretrained_backbone: bool = False,
+            device=None,
+            dtype=None,
+    ):
+        dd = dict(device=device, dtype=dtype)
+        super().__init__()
+        if in_chans not in (1, 3):
+            raise ValueError(f"FMPN takes RGB faces (in_chans=3) or grey faces (in_chans=1), not in_chans={in_chans}.")
+        backbone_cfg = _backbone_cfg(backbone)
+        self.in_chans = in_chans
+        self.global_pool = global_pool
+
+        self.mask_generator = MaskGenerator(generator_width, generator_blocks, **dd)
+        self.fusion = PriorFusion(in_chans, **dd)
+        self.backbone = timm.create_model(
+            backbone,
+            pretrained=pretrained_backbone,
+            num_classes=num_classes,
+            global_pool=global_pool,
+            img_size=img_size,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+            **dd,
+            **(backbone_kwargs or {}),
+        )
+        # Some backbones have features in another layout (Swin: NHWC); timm's tools ask the model itself.
+        self.output_fmt = getattr(self.backbone, "output_fmt", "NCHW")
+        self._backbone_norm = (tuple(backbone_mean or backbone_cfg.mean), tuple(backbone_std or backbone_cfg.std))
+        self.register_buffer("backbone_mean", torch.empty(1, 3, 1, 1, **dd), persistent=False)
+        self.register_buffer("backbone_std", torch.empty(1, 3, 1, 1, **dd), persistent=False)
+        self.init_non_persistent_buffers()
+
+    @torch.jit.ignore
+    def init_non_persistent_buffers(self) -> None:
+        """Fill the buffers that a checkpoint does not hold (after construction on the meta device and ``to_empty``)."""
+        for buffer, values in zip((self.backbone_mean, self.backbone_std), self._backbone_norm, strict=True):
+            buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
+
+    @property
+    def _model_args(self) -> Dict[str, Any]:
+        # What timm writes into config.json. The request for the backbone's own weights stays out of it: a saved model
+        # holds its weights, and must not download others first. The normalisation goes in, so that a later default of
+        # the backbone's cannot change a saved model.
+        mean, std = self._backbone_norm
+        return dict(self.__dict__.get("_args", {}), backbone_mean=mean, backbone_std=std)
+
+    @_model_args.setter
+    def _model_args(self, args: Dict[str, Any]) -> None:
+        self.__dict__["_args"] = {k: v for k, v in args.items() if k != "pretrained_backbone"}
+
+    @property
+    def num_classes(self) -> int:
+        return self.backbone.num_classes
+
+    @property
+    def num_features(self) -> int:
+        return self.backbone.num_features
+
+    @property
+    def head_hidden_size(self) -> int:
+        return self.backbone.head_hidden_size
+
+    @property
+    def feature_info(self) -> List[Dict[str, Any]]:
+        return [dict(info, module=f"backbone.{info['module']}") for info in self.backbone.feature_info]
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set:
+        names = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
+        return {f"backbone.{name}" for name in names}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False):
+        groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=coarse), reverse=True)
+        return lambda name: groups[name[len("backbone."):]] + 1 if name.startswith("backbone.") else 0
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.backbone.set_grad_checkpointing(enable)  # raises where the backbone cannot
+        self.mask_generator.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def set_input_size(self, img_size: Optional[Union[int, Tuple[int, int]]] = None, **kwargs) -> None:
+        """Rebuild a backbone that is made for one input size; the others take any size as they are."""
+        if hasattr(self.backbone, "set_input_size"):
+            self.backbone.set_input_size(img_size=img_size, **kwargs)
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        return self.backbone.get_classifier()
+
+    @torch.jit.ignore
+    def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
+        if global_pool is not None:
+            self.global_pool = global_pool
+        self.backbone.reset_classifier(num_classes, global_pool)
+
+    def _grey(self, x: torch.Tensor) -> torch.Tensor:
+        torch._assert(x.shape[1] == self.in_chans, "faces do not have the channels the model was created for (in_chans)")
+        if self.in_chans == 1:
+            return x
+        return 0.299 * x[:, 0:1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:3]  # ITU-R BT.601 luma, as the authors'
+
+    def _fuse(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        grey = self._grey(x)  # (B, 1, H, W)
+        mask = self.mask_generator(grey)  # (B, 1, H, W)
+        return mask, self.fusion(x, grey * mask)  # eq. (3)
+
+    def _normalize(self, fused: torch.Tensor) -> torch.Tensor:
+        return (fused - self.backbone_mean) / self.backbone_std
+
+    def motion_mask(self, x: torch.Tensor) -> torch.Tensor:
+        """Where the face moved.
+
+        Args:
+            x: Faces (B, in_chans, H, W) in [0, 1].
+
+        Returns:
+            Motion masks (B, 1, H, W) in [0, 1].
+        """
+        return self.mask_generator(self._grey(x))
+
+    def forward_motion(self, x: torch.Tensor) -> FMPNOutput:
+        """Logits, motion mask and fused face in one pass.
+
+        Args:
+            x: Faces (B, in_chans, H, W) in [0, 1].
+        """
+        mask, fused = self._fuse(x)
+        return FMPNOutput(self.backbone(self._normalize(fused)), mask, fused)
+
+    def forward_intermediates(
+            self,
+            x: torch.Tensor,
+            indices: Optional[Union[int, List[int]]] = None,
+            norm: bool = False,
+            stop_early: bool = False,
+            output_fmt: str = "NCHW",
+            intermediates_only: bool = False,
+    ) -> Union[List[torch.Tensor], Tuple[torch.Tensor, List[torch.Tensor]]]:
+        """Feature maps of the backbone on the fused face; the arguments are the backbone's."""
+        return self.backbone.forward_intermediates(
+            self._normalize(self._fuse(x)[1]),
+            indices=indices,
+            norm=norm,
+            stop_early=stop_early,
+            output_fmt=output_fmt,
+            intermediates_only=intermediates_only,
+        )
+
+    @torch.jit.ignore
+    def prune_intermediate_layers(
+            self,
+            indices: Union[int, List[int]] = 1,
+            prune_norm: bool = False,
+            prune_head: bool = True,
+    ) -> List[int]:
+        return self.backbone.prune_intermediate_layers(indices, prune_norm=prune_norm, prune_head=prune_head)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.backbone.forward_features(self._normalize(self._fuse(x)[1]))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        return self.backbone.forward_head(x, pre_logits=pre_logits)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.backbone(self._normalize(self._fuse(x)[1]))
+
+
+def checkpoint_filter_fn(state_dict: Dict[str, torch.Tensor], model: FMPN) -> Dict[str, torch.Tensor]:
+    """Adapt a checkpoint whose backbone was built for another input size, by the backbone's own filter."""
+    prefix = "backbone."
+    backbone = {k[len(prefix):]: v for k, v in state_dict.items() if k.startswith(prefix)}
+    classifier = model.pretrained_cfg.get("classifier") or ()
+    classifier = (classifier,) if isinstance(classifier, str) else classifier
+    mismatch = any(
+        k in backbone and backbone[k].shape != v.shape and f"{prefix}{k}".rpartition(".")[0] not in classifier
+        for k, v in model.backbone.state_dict().items()
+    )
+    backbone_filter = getattr(sys.modules[type(model.backbone).__module__], "checkpoint_filter_fn", None)
+    if not mismatch or backbone_filter is None:
+        return state_dict
+    rest = {k: v for k, v in state_dict.items() if not k.startswith(prefix)}
+    return {**rest, **{f"{prefix}{k}": v for k, v in backbone_filter(backbone, model.backbone).items()}}
+
+
+def _create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs) -> FMPN:
+    if pretrained or kwargs.get("pretrained_model_args") is not None:
+        kwargs["pretrained_backbone"] = False  # FMPN's own weights, or a saved model's, replace the backbone's
+    pretrained_cfg = kwargs.get("pretrained_cfg")
+    if variant == "fmpn" and not isinstance(pretrained_cfg, dict):  # its config follows from the backbone given
+        kwargs["pretrained_cfg_overlay"] = dict(_cfg(backbone), **(kwargs.get("pretrained_cfg_overlay") or {}))
+    model = build_model_with_cfg(
+        FMPN,
+        variant,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg=dict(feature_cls="getter", out_indices=None),  # all the feature maps the backbone has
+        backbone=backbone,
+        **kwargs,
+    )
+    if kwargs.get("features_only"):  # timm's feature getter does not hand this on by itself
+        model.set_grad_checkpointing = model.model.set_grad_checkpointing
+    return model
+
+
+def _backbone_cfg(backbone: str):
+    """The backbone's pretrained config; one clear error if there is no such timm model."""
+    name = backbone.split(".", 1)[0]
+    if name.startswith("fmpn") or not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        raise ValueError(f"Unknown backbone {backbone!r}: give the name of a timm model, see timm.list_models().{hint}")
+    cfg = get_pretrained_cfg(backbone)
+    if cfg is None:
+        raise ValueError(f"The timm model {backbone!r} has no config to take its input size and normalisation from.")
+    return cfg
+
+
+def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
+    """Config of FMPN in front of a backbone: its sizes and head, faces in [0, 1]."""
+    cfg = _backbone_cfg(backbone)
+    classifier = cfg.classifier
+    if classifier is not None:
+        names = (classifier,) if isinstance(classifier, str) else classifier
+        classifier = tuple(f"backbone.{name}" for name in names)
+        classifier = classifier[0] if len(classifier) == 1 else classifier
+    return dict(
+        num_classes=7,
+        input_size=cfg.input_size,
+        min_input_size=cfg.min_input_size,
+        fixed_input_size=cfg.fixed_input_size,
+        pool_size=cfg.pool_size,
+        interpolation=cfg.interpolation,
+        crop_pct=299 / 320,  # the paper's crops of 299 from 320 pixels
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        classifier=classifier,
+        first_conv="fusion.face.0",  # the one convolution that sees the input's channels; the generator sees grey
+        paper_ids="arXiv:1902.08788",
+        paper_name="Facial Motion Prior Networks for Facial Expression Recognition",
+        origin_url="https://github.com/donydchen/FMPN-FER",
+        **kwargs,
+    )
+
+
+default_cfgs = generate_default_cfgs({
+    "fmpn": _cfg("inception_v3"),
+    "fmpn_inception_v3": _cfg("inception_v3"),
+    "fmpn_resnet18": _cfg("resnet18"),
+    "fmpn_resnet50": _cfg("resnet50"),
+    "fmpn_resnet152": _cfg("resnet152"),
+    "fmpn_vgg16_bn": _cfg("vgg16_bn"),
+    "fmpn_densenet121": _cfg("densenet121"),
+    "fmpn_mobilenetv3_small_100": _cfg("mobilenetv3_small_100"),
+    "fmpn_mobilenetv3_large_100": _cfg("mobilenetv3_large_100"),
+    "fmpn_efficientnet_b0": _cfg("efficientnet_b0"),
+    "fmpn_convnext_tiny": _cfg("convnext_tiny"),
+    "fmpn_vit_small_patch16_224": _cfg("vit_small_patch16_224"),
+    "fmpn_swin_tiny_patch4_window7_224": _cfg("swin_tiny_patch4_window7_224"),
+})
+
+
+@register_model
+def fmpn(pretrained: bool = False, backbone: str = "inception_v3", **kwargs) -> FMPN:
+    """FMPN in front of any timm model: ``timm.create_model("fmpn", backbone="resnet26d")``."""
+    return _create_fmpn("fmpn", backbone, pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_inception_v3(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with Inception v3, the paper's network."""
+    return _create_fmpn("fmpn_inception_v3", "inception_v3", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_resnet18(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with ResNet-18."""
+    return _create_fmpn("fmpn_resnet18", "resnet18", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_resnet50(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with ResNet-50."""
+    return _create_fmpn("fmpn_resnet50", "resnet50", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_resnet152(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with ResNet-152."""
+    return _create_fmpn("fmpn_resnet152", "resnet152", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_vgg16_bn(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with VGG-16 (batch norm)."""
+    return _create_fmpn("fmpn_vgg16_bn", "vgg16_bn", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_densenet121(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with DenseNet-121."""
+    return _create_fmpn("fmpn_densenet121", "densenet121", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_mobilenetv3_small_100(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with MobileNetV3 small."""
+    return _create_fmpn("fmpn_mobilenetv3_small_100", "mobilenetv3_small_100", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_mobilenetv3_large_100(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with MobileNetV3 large."""
+    return _create_fmpn("fmpn_mobilenetv3_large_100", "mobilenetv3_large_100", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_efficientnet_b0(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with EfficientNet-B0."""
+    return _create_fmpn("fmpn_efficientnet_b0", "efficientnet_b0", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_convnext_tiny(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with ConvNeXt tiny."""
+    return _create_fmpn("fmpn_convnext_tiny", "convnext_tiny", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_vit_small_patch16_224(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with ViT small, 16-pixel patches."""
+    return _create_fmpn("fmpn_vit_small_patch16_224", "vit_small_patch16_224", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_swin_tiny_patch4_window7_224(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with Swin tiny."""
+    return _create_fmpn("fmpn_swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224", pretrained=pretrained, **kwargs)

@@ -1,0 +1,29 @@
+"""Mask sets as pictures."""
+
+from pathlib import Path
+
+import matplotlib
+
+from .masks import MaskSet
+
+__all__ = ["draw_sheet"]
+
+
+def draw_sheet(masks: MaskSet, path: str | Path) -> None:
+    """Draw the masks of a set side by side, with their names and pairs, into a picture file."""
+    matplotlib.use("Agg", force=False)
+    import matplotlib.pyplot as plt
+
+    columns = min(len(masks.classes), 4)
+    rows = -(-len(masks.classes) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.7 * rows + 0.5), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, name, mask in zip(axes.flat, masks.classes, masks.masks, strict=False):
+        axis.imshow(mask, cmap="inferno", vmin=0, vmax=1)
+        pairs = masks.pairs.get(name)
+        axis.set_title(name if pairs is None else f"{name} ({pairs} pairs)", fontsize=10)
+    figure.suptitle(f"{masks.data}, {masks.masks.shape[2]} x {masks.masks.shape[1]}", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

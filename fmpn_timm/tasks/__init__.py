@@ -1,0 +1,5 @@
+"""Tasks: one training objective per system, in the shape of ``timm.task.TrainingTask``."""
+
+from .fmpn import ClassificationTask, FMPNTask, MaskTask
+
+__all__ = ["ClassificationTask", "FMPNTask", "MaskTask"]

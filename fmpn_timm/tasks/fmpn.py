@@ -1,0 +1,94 @@
+"""What FMPN optimises: the mask alone in stage 1, mask and class together in stage 2.
+
+Paper: `Facial Motion Prior Networks for Facial Expression Recognition` - https://arxiv.org/abs/1902.08788,
+equations (2), (4) and (5).
+"""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from timm.task import TrainingTask
+
+from fmpn_timm.models import FMPN
+
+__all__ = ["ClassificationTask", "FMPNTask", "MaskTask"]
+
+Batch = dict[str, torch.Tensor]
+
+
+class ClassificationTask(TrainingTask):
+    """A plain classifier: the baseline arm, and equation (4).
+
+    Args:
+        model: Any timm classifier.
+        label_smoothing: Share of the target that is spread over all classes.
+    """
+
+    def __init__(self, model: nn.Module, label_smoothing: float = 0.0):
+        super().__init__(verbose=False)
+        self.model = model
+        self.label_smoothing = label_smoothing
+
+    def class_loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Cross entropy against target distributions (B, K)."""
+        return F.cross_entropy(logits.float(), target, label_smoothing=self.label_smoothing)
+
+    def forward(self, input: torch.Tensor, target: Batch) -> dict[str, torch.Tensor]:
+        """Loss and logits.
+
+        Args:
+            input: Faces (B, 3, H, W).
+            target: A batch of ``FaceDataset``.
+        """
+        logits = self.model(input)
+        return {"loss": self.class_loss(logits, target["target"]), "output": logits}
+
+
+class MaskTask(TrainingTask):
+    """Stage 1: the mask generator alone, equation (2).
+
+    Args:
+        model: The network whose generator learns; its other parts are left as they are.
+    """
+
+    def __init__(self, model: FMPN):
+        super().__init__(verbose=False)
+        self.model = model
+
+    def forward(self, input: torch.Tensor, target: Batch) -> dict[str, torch.Tensor]:
+        """Mean squared error of the masks; ``output`` is the masks (B, 1, H, W)."""
+        mask = self.model.motion_mask(input)
+        return {"loss": F.mse_loss(mask.float(), target["mask"]), "output": mask}
+
+
+class FMPNTask(ClassificationTask):
+    """Stage 2: ``mask_weight * L_M + class_weight * L_C``, equation (5).
+
+    Args:
+        model: The network.
+        mask_weight: lambda_1; with 0 this is the arm without the prior, and batches need no masks.
+        class_weight: lambda_2.
+        label_smoothing: Share of the class target that is spread over all classes.
+    """
+
+    def __init__(
+            self,
+            model: FMPN,
+            mask_weight: float = 0.1,
+            class_weight: float = 1.0,
+            label_smoothing: float = 0.0,
+    ):
+        super().__init__(model, label_smoothing)
+        self.mask_weight = mask_weight
+        self.class_weight = class_weight
+
+    def forward(self, input: torch.Tensor, target: Batch) -> dict[str, torch.Tensor]:
+        """Loss and its parts, and logits."""
+        output = self.model.forward_motion(input)
+        class_loss = self.class_loss(output.logits, target["target"])
+        result = {"loss": self.class_weight * class_loss, "output": output.logits, "class_loss": class_loss}
+        if self.mask_weight:
+            mask_loss = F.mse_loss(output.motion_mask.float(), target["mask"])
+            result["loss"] = result["loss"] + self.mask_weight * mask_loss
+            result["mask_loss"] = mask_loss
+        return result

@@ -1,0 +1,175 @@
+"""The configuration of a training run: one YAML file, every field an option of the command line."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+
+__all__ = ["CONFIGS", "TrainConfig", "parse_config"]
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+@dataclass
+class TrainConfig:
+    """A training run.
+
+    Args:
+        name: Name of the run; it is written to ``<output>/<name>``.
+        output: Folder of all runs.
+        seed: Seed of weights, data order and augmentation.
+        resume: ``auto`` goes on from the run's last checkpoint, if it has one.
+        arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I.
+        backbone: Name of any timm model.
+        backbone_kwargs: Further arguments of the backbone.
+        pretrained_backbone: Start the backbone from its ImageNet weights.
+        init: Start from a model's weights: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
+        generator_width: Channels of the mask generator at full resolution; the paper's is 64.
+        generator_blocks: Residual blocks of the mask generator; the paper's is 4.
+        dataset: Name of the data set (drawn, ferplus, folder).
+        root: Folder of the data set.
+        data_options: Further options of its reader, such as ``rule: majority``.
+        train_split: Split to train on.
+        valid_split: Split to select the best epoch on; none to hold out ``valid_fraction`` of the training subjects.
+        valid_fraction: Share of the training subjects to hold out for selection where there is no ``valid_split``.
+        test_split: Split that is looked at once, at the end; none to report the selection split.
+        soft_labels: Train on the raters' votes where the data set has them.
+        cache: Keep decoded pictures in memory.
+        workers: Processes that load data, beside the training process; 0 loads in the training process.
+        priors: Prior masks: ``build`` from the training subjects' pairs, or a mask set's name or file.
+        mask_box: Where the masks lie in the pictures, left, top, right, bottom as shares; the whole picture if none.
+        size: Height and width of the input in pixels.
+        load_size: Height and width that ``size`` is cropped from.
+        crop: ``five`` (corners and centre) or ``random``.
+        rotate: Random rotation up to this many degrees.
+        scale: Random zoom up to this share.
+        jitter: Random brightness and contrast up to this share.
+        erase: Probability of erasing a rectangle of the face.
+        mask_epochs: Epochs of stage 1, the mask generator alone.
+        mask_lr: Learning rate of stage 1.
+        mask_batch_size: Batch of stage 1, over all processes.
+        epochs: Epochs of stage 2, everything.
+        lr: Learning rate of stage 2.
+        generator_lr: Learning rate in stage 2 of a generator that stage 1 has trained.
+        batch_size: Batch of stage 2, over all processes and accumulated steps.
+        mask_weight: lambda_1, the weight of L_M in stage 2.
+        class_weight: lambda_2, the weight of L_C in stage 2.
+        optimizer: ``adam`` or ``adamw``.
+        beta1: First beta of the optimiser.
+        weight_decay: Weight decay; biases and norms are exempt.
+        layer_decay: Factor on the learning rate from each layer of the backbone to the one before; 1 for none.
+        schedule: ``linear`` (constant, then linear to 0 from the middle, the paper's) or ``cosine``.
+        warmup_epochs: Epochs of linear warm-up of each stage.
+        clip: Largest norm of the gradient; 0 for no clipping.
+        accumulate: Steps whose gradients are accumulated.
+        ema: Decay of the exponential moving average of the weights; 0 for none.
+        label_smoothing: Share of the target that is spread over all classes.
+        flip_test: Average the logits of each face and its mirror image in evaluation.
+        precision: ``no`` (float32), ``bf16`` or ``fp16``.
+        channels_last: Use the channels-last memory format.
+        compile: Compile the training step.
+        progress: Show progress bars.
+    """
+
+    name: str = "drawn"
+    output: str = "runs"
+    seed: int = 0
+    resume: Literal["auto"] | None = None
+
+    arm: Literal["fmpn", "no_prior", "cnn"] = "fmpn"
+    backbone: str = "resnet18"
+    backbone_kwargs: dict[str, Any] = field(default_factory=dict)
+    pretrained_backbone: bool = False
+    init: str | None = None
+    generator_width: int = 64
+    generator_blocks: int = 4
+
+    dataset: str = "drawn"
+    root: str | None = None
+    data_options: dict[str, Any] = field(default_factory=dict)
+    train_split: str = "train"
+    valid_split: str | None = None
+    valid_fraction: float = 0.1
+    test_split: str | None = None
+    soft_labels: bool = False
+    cache: bool = False
+    workers: int = 0
+
+    priors: str = "build"
+    mask_box: tuple[float, float, float, float] | None = None
+    size: int = 299
+    load_size: int = 320
+    crop: Literal["five", "random"] = "five"
+    rotate: float = 0.0
+    scale: float = 0.0
+    jitter: float = 0.0
+    erase: float = 0.0
+
+    mask_epochs: int = 300
+    mask_lr: float = 1e-4
+    mask_batch_size: int = 32
+    epochs: int = 200
+    lr: float = 1e-4
+    generator_lr: float = 1e-5
+    batch_size: int = 16
+    mask_weight: float = 0.1
+    class_weight: float = 1.0
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    beta1: float = 0.5
+    weight_decay: float = 0.0
+    layer_decay: float = 1.0
+    schedule: Literal["linear", "cosine"] = "linear"
+    warmup_epochs: float = 0.0
+    clip: float = 0.0
+    accumulate: int = 1
+    ema: float = 0.0
+    label_smoothing: float = 0.0
+    flip_test: bool = False
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    channels_last: bool = False
+    compile: bool = False
+    progress: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output) / self.name
+
+
+def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", default: str = "drawn") -> TrainConfig:
+    """Read a configuration from the command line.
+
+    Args:
+        args: Arguments; ``sys.argv`` if None. ``--config`` takes a YAML file or the name of one that comes with the
+            package; later options override it.
+        prog: Name of the command in messages.
+        default: The configuration that stands where none is given.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    parser = ArgumentParser(prog=prog, description="Train FMPN in its two stages, or one of its baselines.")
+    parser.add_argument("--config", action="config", help=f"YAML file, or one of {', '.join(config_names())}")
+    parser.add_class_arguments(TrainConfig)
+    if not any(a == "--config" or a.startswith("--config=") for a in args):
+        args = ["--config", default, *args]
+    args = _split_config(args)
+    args = [str(CONFIGS / f"{a}.yaml") if before == "--config" and a in config_names() else a
+            for before, a in zip(["", *args], args, strict=False)]
+    values = parser.parse_args(args)
+    values.pop("config")
+    return TrainConfig(**values.as_dict())
+
+
+def config_names() -> list[str]:
+    """Names of the configurations that come with the package."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def _split_config(args: list[str]) -> list[str]:
+    """``--config=X`` as ``--config X``."""
+    return [part for a in args for part in (a.split("=", 1) if a.startswith("--config=") else [a])]

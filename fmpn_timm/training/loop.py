@@ -1,0 +1,480 @@
+"""The training loop: stage 1, stage 2, one look at the test split, and a model folder at the end."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, set_seed
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.task import TrainingTask
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from fmpn_timm.data.dataset import FaceDataset
+from fmpn_timm.data.readers import read_faces
+from fmpn_timm.data.samples import FaceSet
+from fmpn_timm.data.splits import split_by_subject
+from fmpn_timm.data.transforms import eval_transform, train_transform
+from fmpn_timm.errors import InputError
+from fmpn_timm.hub import load_model, save_model
+from fmpn_timm.models import FMPN
+from fmpn_timm.priors import MaskSet, build_masks, draw_sheet
+from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask
+
+from .checkpoint import Checkpoints
+from .config import TrainConfig
+from .evaluation import predict
+from .figures import draw_confusion, draw_faces
+from .metrics import summarize, versions
+
+__all__ = ["train"]
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Train as configured.
+
+    Writes to ``<output>/<name>``: ``config.json``, ``summary.csv`` (one row an epoch), TensorBoard events (where it is
+    installed), ``checkpoints/``, and at the end ``summary.json``, ``confusion.png``, ``masks.png``, ``priors.png`` and
+    ``model/``, which ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
+
+    Returns:
+        The contents of ``summary.json``.
+
+    Raises:
+        InputError: Bad input; the message names it and the mend.
+    """
+    if config.batch_size % config.accumulate:
+        raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
+    accelerator = Accelerator(
+        mixed_precision=config.precision,
+        gradient_accumulation_steps=config.accumulate,
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),
+        log_with="tensorboard" if _has_tensorboard() else None,
+        project_dir=config.output,
+    )
+    config = _choose_folder(config, accelerator)
+    folder = config.folder
+    if (folder / "summary.json").is_file():
+        accelerator.print(f"{folder} is finished; its summary stands.")
+        return json.loads((folder / "summary.json").read_text())
+    set_seed(config.seed)
+
+    data = _prepare_data(config, accelerator)
+    model = _create_model(config, data.classes)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    run = Run(config, accelerator, data, model, Checkpoints(folder / "checkpoints", accelerator))
+    accelerator.init_trackers(config.name)
+    started = time.time()
+    run.resume()
+    if config.arm == "fmpn" and config.mask_epochs:
+        run.stage("mask", MaskTask(model), config.mask_epochs, config.mask_lr, config.mask_batch_size)
+    if config.arm == "cnn":
+        task = ClassificationTask(model, config.label_smoothing)
+    else:
+        mask_weight = config.mask_weight if config.arm == "fmpn" else 0.0
+        task = FMPNTask(model, mask_weight, config.class_weight, config.label_smoothing)
+    run.stage("joint", task, config.epochs, config.lr, config.batch_size)
+    summary = run.finish(started)
+    accelerator.end_training()
+    return summary
+
+
+@dataclass
+class Data:
+    """The splits and the prior masks of a run."""
+
+    train: FaceSet
+    valid: FaceSet
+    test: FaceSet | None
+    classes: tuple[str, ...]
+    priors: MaskSet | None
+
+
+def _prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
+    def read(split: str) -> FaceSet:
+        return read_faces(config.dataset, config.root, split, **config.data_options)
+
+    faces = read(config.train_split)
+    if config.valid_split is None:
+        faces, valid = split_by_subject(faces, config.valid_fraction, config.seed)
+    else:
+        valid = read(config.valid_split)
+    test = read(config.test_split) if config.test_split else None
+    priors = None
+    if config.arm == "fmpn":
+        show = config.progress and accelerator.is_local_main_process
+        priors = build_masks(faces, progress=show) if config.priors == "build" else MaskSet.load(config.priors)
+        priors = priors.with_neutral().select(faces.classes)
+        if accelerator.is_main_process:
+            priors.save(config.folder / "priors.safetensors")
+            draw_sheet(priors, config.folder / "priors.png")
+    return Data(faces, valid, test, faces.classes, priors)
+
+
+def _create_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
+    generator = dict(generator_width=config.generator_width, generator_blocks=config.generator_blocks)
+    if config.init is not None:
+        model = load_model(config.init, num_classes=len(classes))
+        if config.arm != "cnn" and not isinstance(model, FMPN):
+            raise InputError(f"--init {config.init} is no FMPN model: train it with --arm cnn.")
+        return model
+    if config.arm == "cnn":
+        if not timm.is_model(config.backbone):
+            raise InputError(f"Unknown backbone {config.backbone!r}: give the name of a timm model.")
+        kwargs = dict(config.backbone_kwargs, pretrained=config.pretrained_backbone)
+    else:
+        kwargs = dict(generator, backbone_kwargs=config.backbone_kwargs, pretrained_backbone=config.pretrained_backbone)
+    name = config.backbone
+    if config.arm != "cnn":
+        name = f"fmpn_{config.backbone}"
+        if not timm.is_model(name):
+            name, kwargs = "fmpn", dict(kwargs, backbone=config.backbone)
+    fixed = timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size") if timm.is_model(config.backbone) else False
+    if fixed:
+        kwargs["img_size"] = config.size
+    try:
+        return timm.create_model(name, num_classes=len(classes), **kwargs)
+    except TypeError as error:
+        raise InputError(f"{name}: {error}. Check --backbone_kwargs.") from error
+
+
+@dataclass
+class Run:
+    """One training run: what its two stages share."""
+
+    config: TrainConfig
+    accelerator: Accelerator
+    data: Data
+    model: nn.Module
+    checkpoints: Checkpoints
+    done: int = 0  # epochs finished, over both stages
+    best: int = 0  # the best epoch of stage 2, counted over both stages
+    best_score: float = -math.inf
+    seconds: float = 0.0  # spent training before this start
+    history: list[dict[str, Any]] = field(default_factory=list)
+    evaluated: nn.Module | None = None  # what is evaluated: the model, or its moving average
+    resumed_from: Path | None = None
+
+    def resume(self) -> None:
+        """Take up the progress of the last checkpoint, if that is asked for and there is one."""
+        checkpoint = self.checkpoints.last() if self.config.resume == "auto" else None
+        if checkpoint is None:
+            return
+        state = self.checkpoints.state(checkpoint)
+        now = _comparable(self.config)
+        changed = [f"{k}: {state['config'].get(k)} -> {now[k]}" for k in now if state["config"].get(k) != now[k]]
+        if changed:
+            raise InputError(
+                f"{checkpoint} belongs to another configuration ({'; '.join(changed)}). Give the same options to resume, "
+                "or another --name."
+            )
+        self.done, self.best, self.best_score = state["done"], state["best"], state["best_score"]
+        self.history, self.seconds = state["history"], state["seconds"]
+        self.resumed_from = checkpoint
+        self.accelerator.print(f"Resuming {self.config.folder} after epoch {self.done}.")
+
+    def stage(self, name: str, task: TrainingTask, epochs: int, lr: float, batch_size: int) -> None:
+        """Train one stage, evaluating and checkpointing after each epoch.
+
+        Args:
+            name: ``mask`` (stage 1) or ``joint`` (stage 2).
+            task: The objective.
+            epochs: Number of epochs.
+            lr: Learning rate.
+            batch_size: Samples of one update, over all processes and accumulated steps.
+        """
+        config, accelerator, model = self.config, self.accelerator, self.model
+        before = config.mask_epochs if name == "joint" and config.arm == "fmpn" else 0
+        if self.done >= before + epochs:
+            if self.resumed_from:  # a later stage loads its own state over this
+                self.checkpoints.load_evaluated(self.resumed_from, model)
+            return
+        set_seed(config.seed + before)  # so that stage 2 does not depend on how far stage 1 drew random numbers
+        accelerator.free_memory()
+        model.requires_grad_(True)
+        if name == "mask":
+            model.requires_grad_(False)
+            model.mask_generator.requires_grad_(True)
+        optimizer = _create_optimizer(config, model, lr, name)
+        with_mask = name == "mask" or (config.arm == "fmpn" and config.mask_weight > 0)
+        per_step = max(batch_size // config.accumulate // accelerator.num_processes, 1)
+        train_loader = self._loader(self.data.train, per_step, train=True, with_mask=with_mask)
+        valid_loader = self._loader(self.data.valid, per_step, train=False, with_mask=name == "mask")
+        wrapped, optimizer, train_loader, valid_loader = accelerator.prepare(task, optimizer, train_loader, valid_loader)
+        if config.compile:
+            nn.Module.compile(wrapped)
+        updates = math.ceil(len(train_loader) / config.accumulate)
+        scheduler = _create_scheduler(config, optimizer.optimizer, updates, epochs)
+        ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
+        self.evaluated = ema.module if ema else model
+
+        if self.resumed_from and self.done > before:
+            accelerator.load_state(str(self.resumed_from))
+            scheduler.load_state_dict(self.checkpoints.state(self.resumed_from)["scheduler"])
+            if ema:
+                self.checkpoints.load_evaluated(self.resumed_from, ema.module)
+
+        for epoch in range(self.done - before, epochs):
+            train_loader.set_epoch(before + epoch)
+            clock = time.time()
+            losses = self._epoch(f"{name} {epoch + 1}/{epochs}", wrapped, train_loader, optimizer, scheduler, ema,
+                                 start=epoch * updates)
+            row = {"stage": name, "epoch": epoch + 1, "lr": scheduler.get_last_lr()[-1], **losses}
+            if name == "mask":
+                row["valid_mask_loss"] = self._mask_loss(valid_loader)
+            else:
+                metrics = self._evaluate(valid_loader)
+                row |= {"valid_accuracy": metrics["accuracy"], "valid_macro_f1": metrics["macro_f1"]}
+                if metrics["accuracy"] > self.best_score:
+                    self.best, self.best_score = before + epoch + 1, metrics["accuracy"]
+            row["seconds"] = round(time.time() - clock, 1)
+            self.seconds += row["seconds"]
+            self.done = before + epoch + 1
+            self.history.append(row)
+            self._report(row)
+            self.checkpoints.save(self.done, self.best, self.evaluated, {
+                "done": self.done, "best": self.best, "best_score": self.best_score, "history": self.history,
+                "seconds": self.seconds, "scheduler": scheduler.state_dict(), "config": _comparable(config),
+            })
+        self.resumed_from = None
+        if name == "mask" and ema:
+            model.load_state_dict(ema.module.state_dict())  # stage 2 starts from the averaged generator
+        model.requires_grad_(True)
+
+    def _loader(self, faces: FaceSet, batch_size: int, train: bool, with_mask: bool) -> DataLoader:
+        config = self.config
+        mean, std = self.model.pretrained_cfg["mean"], self.model.pretrained_cfg["std"]
+        if train:
+            transform = train_transform(
+                config.size, config.load_size, mean, std, config.crop, config.rotate, config.scale, config.jitter, config.erase
+            )
+        else:
+            transform = eval_transform(config.size, config.load_size, mean, std)
+        masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
+        dataset = FaceDataset(faces, self.data.classes, transform, masks, train and config.soft_labels, config.cache)
+        if train and len(dataset) < batch_size * self.accelerator.num_processes:
+            raise InputError(f"{len(dataset)} training faces are fewer than one batch of {batch_size}: lower --batch_size.")
+        return DataLoader(
+            dataset,
+            batch_size=batch_size if train else 2 * batch_size,
+            shuffle=train,
+            drop_last=train,
+            num_workers=config.workers,
+            persistent_workers=config.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _epoch(self, title: str, task, loader, optimizer, scheduler, ema: ModelEmaV3 | None, start: int) -> dict[str, float]:
+        """One epoch of updates; the mean of each loss."""
+        config, accelerator = self.config, self.accelerator
+        task.train()
+        sums, count, update = {}, 0, start
+        show = config.progress and accelerator.is_main_process
+        bar = tqdm(loader, desc=title, unit="batch", disable=None if show else True, leave=False)
+        for batch in bar:
+            faces = batch["image"]
+            if config.channels_last:
+                faces = faces.contiguous(memory_format=torch.channels_last)
+            with accelerator.accumulate(task):
+                result = task(faces, batch)
+                loss = result["loss"]
+                if not torch.isfinite(loss):
+                    sources = [self.data.train.samples[i].source for i in batch["index"][:3].tolist()]
+                    raise InputError(
+                        f"The loss is {loss.item()} in {title}, at a batch that starts with {', '.join(sources)}. "
+                        f"Lower --lr (now {config.lr:g}), clip gradients (--clip 1) or use --precision no."
+                    )
+                accelerator.backward(loss)
+                if accelerator.sync_gradients and config.clip:
+                    accelerator.clip_grad_norm_(task.parameters(), config.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+            if accelerator.sync_gradients:
+                scheduler.step()
+                update += 1
+                if ema:
+                    ema.update(self.model, step=update)
+            for key, value in result.items():
+                if key.endswith("loss"):
+                    sums[key] = sums.get(key, 0) + value.detach()
+            count += 1
+            if show and count % 10 == 0:
+                bar.set_postfix(loss=f"{float(sums['loss']) / count:.4f}")
+        return {f"train_{key}": round(float(accelerator.reduce(v / count, "mean")), 6) for key, v in sums.items()}
+
+    def _evaluate(self, loader: DataLoader) -> dict[str, Any]:
+        config = self.config
+        logits, labels = predict(
+            self.evaluated, loader, self.accelerator, config.flip_test, config.progress, config.channels_last
+        )
+        return summarize(logits, labels, self.data.classes)
+
+    @torch.inference_mode()
+    def _mask_loss(self, loader: DataLoader) -> float:
+        """Mean squared error of the masks of validation faces."""
+        self.evaluated.eval()
+        errors = []
+        for batch in loader:
+            with self.accelerator.autocast():
+                mask = self.evaluated.motion_mask(batch["image"])
+            error = (mask.float() - batch["mask"]).square().mean((1, 2, 3))
+            errors.append(self.accelerator.gather_for_metrics(error).cpu())
+        return round(float(torch.cat(errors).mean()), 6)
+
+    def _report(self, row: dict[str, Any]) -> None:
+        """One line on stderr, the row in summary.csv, the figures in the tracker."""
+        self.accelerator.log({f"{row['stage']}/{k}": v for k, v in row.items() if isinstance(v, float)}, step=self.done)
+        if not self.accelerator.is_main_process:
+            return
+        if self.config.progress:
+            tqdm.write("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(k for r in self.history for k in r)))
+        writer.writeheader()
+        writer.writerows(self.history)
+        _write(self.config.folder / "summary.csv", text.getvalue())
+
+    def finish(self, started: float) -> dict[str, Any]:
+        """Load the best epoch, look at the test split, write results, pictures and the model folder."""
+        config, accelerator, data, model = self.config, self.accelerator, self.data, self.model
+        accelerator.wait_for_everyone()
+        self.checkpoints.load_evaluated(self.checkpoints.path(self.best), model)
+        self.evaluated = model.to(accelerator.device)
+        batch_size = max(config.batch_size // accelerator.num_processes, 1)
+
+        def evaluate(faces: FaceSet) -> dict[str, Any]:
+            return self._evaluate(accelerator.prepare(self._loader(faces, batch_size, train=False, with_mask=False)))
+
+        valid = evaluate(data.valid)
+        reported = evaluate(data.test) if data.test is not None else valid
+        summary = {
+            "data": {"dataset": config.dataset, **data.train.options},
+            "rule": data.train.options.get("rule"),
+            "split": {"train": data.train.split, "selected on": data.valid.split,
+                      "reported on": (data.test or data.valid).split},
+            "samples": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test or ())},
+            "seed": config.seed,
+            "arm": config.arm,
+            "best_epoch": self.history[self.best - 1]["epoch"],
+            "metrics": reported,
+            "valid": valid,
+            "priors": data.priors and {"data": data.priors.data, "pairs": data.priors.pairs},
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "training_seconds": round(self.seconds),
+            "versions": versions(),
+            "config": dataclasses.asdict(config),
+        }
+        if accelerator.is_main_process:
+            folder = config.folder
+            title = f"{config.name}: {config.arm}, {config.dataset} {summary['split']['reported on']}, seed {config.seed}"
+            draw_confusion(reported, title, folder / "confusion.png")
+            if isinstance(model, FMPN):
+                self._draw_faces(data.test or data.valid, folder / "masks.png")
+            results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}
+            save_model(model, folder / "model", data.classes, config.size, config.size / config.load_size,
+                       {"results.json": results})
+            if data.priors is not None:
+                data.priors.save(folder / "model" / "priors.safetensors")
+            _write(folder / "summary.json", json.dumps(summary, indent=2))
+        accelerator.wait_for_everyone()
+        return summary
+
+    def _draw_faces(self, faces: FaceSet, path: Path) -> None:
+        """Two faces of each class, evenly spread over the split."""
+        chosen = []
+        for name in self.data.classes:
+            of_class = [s for s in faces.samples if s.expression == name]
+            chosen += of_class[:: max(len(of_class) // 2, 1)][:2]
+        with_mask = self.data.priors is not None
+        loader = self._loader(dataclasses.replace(faces, samples=tuple(chosen)), len(chosen), False, with_mask)
+        batch = next(iter(loader))
+        self.model.eval()
+        labels = [s.expression for s in chosen]
+        draw_faces(self.model, batch["image"], labels, self.data.classes, batch.get("mask"), path)
+
+
+def _create_optimizer(config: TrainConfig, model: nn.Module, lr: float, stage: str) -> torch.optim.Optimizer:
+    """Parameter groups with the rate of their part; biases and norms without weight decay."""
+    if stage == "mask":
+        parts = [(model.mask_generator, lr)]
+    elif isinstance(model, FMPN):
+        pretrained = config.arm == "fmpn" and config.mask_epochs > 0
+        parts = [(model.mask_generator, config.generator_lr if pretrained else lr), (model.fusion, lr)]
+    else:
+        parts = []
+    groups = []
+    for part, part_lr in parts:
+        groups += [dict(group, lr=part_lr) for group in param_groups_weight_decay(part, config.weight_decay)]
+    if stage != "mask":
+        backbone = model.backbone if isinstance(model, FMPN) else model
+        exempt = backbone.no_weight_decay() if hasattr(backbone, "no_weight_decay") else ()
+        if config.layer_decay < 1:
+            decayed = param_groups_layer_decay(backbone, config.weight_decay, exempt, config.layer_decay)
+            groups += [dict(params=g["params"], weight_decay=g["weight_decay"], lr=lr * g["lr_scale"]) for g in decayed]
+        else:
+            groups += [dict(group, lr=lr) for group in param_groups_weight_decay(backbone, config.weight_decay, exempt)]
+    optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return optimizers[config.optimizer]([g for g in groups if g["params"]], lr=lr, betas=(config.beta1, 0.999))
+
+
+def _create_scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer, updates: int, epochs: int) -> LambdaLR:
+    """Factor on the rates after each update: warm-up, then the paper's linear decay or a cosine."""
+    total, warmup = updates * epochs, round(updates * config.warmup_epochs)
+
+    def factor(update: int) -> float:
+        if update < warmup:
+            return (update + 1) / (warmup + 1)
+        if config.schedule == "linear":
+            return min(1.0, 2 * (total - update) / total)  # constant for the first half
+        return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(total - warmup, 1)))
+
+    return LambdaLR(optimizer, factor)
+
+
+def _choose_folder(config: TrainConfig, accelerator: Accelerator) -> TrainConfig:
+    """Make the run's folder: the named one to resume, else one that is not there yet, so that no run is lost."""
+    names = [config.name]
+    if accelerator.is_main_process:
+        number = 2
+        while config.resume is None and (Path(config.output) / names[0]).exists():
+            names[0] = f"{config.name}-{number}"
+            number += 1
+        config = dataclasses.replace(config, name=names[0])
+        config.folder.mkdir(parents=True, exist_ok=True)
+        _write(config.folder / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
+    broadcast_object_list(names)
+    return dataclasses.replace(config, name=names[0])
+
+
+def _comparable(config: TrainConfig) -> dict[str, Any]:
+    """What must be the same to resume a run."""
+    elsewhere = ("name", "output", "resume", "workers", "progress", "cache", "root", "compile")
+    return json.loads(json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k not in elsewhere}))
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _has_tensorboard() -> bool:
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        return False
+    return True
