@@ -428,7 +428,8 @@ def _create_optimizer(config: TrainConfig, model: nn.Module, lr: float, stage: s
         else:
             groups += [dict(group, lr=lr) for group in param_groups_weight_decay(backbone, config.weight_decay, exempt)]
     optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return optimizers[config.optimizer]([g for g in groups if g["params"]], lr=lr, betas=(config.beta1, 0.999))
+    groups = [group for group in groups if group["params"]]
+    return optimizers[config.optimizer](groups, lr=lr, betas=(config.beta1, 0.999), fused=True)
 
 
 def _create_scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer, updates: int, epochs: int) -> LambdaLR:
