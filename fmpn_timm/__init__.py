@@ -1,5 +1,6 @@
 """Facial expression recognition for timm: importing this registers the models with ``timm.create_model``."""
 
 from . import models  # noqa: F401  registers the models with timm
+from .version import __version__
 
-__version__ = "0.1.0"
+__all__ = ["__version__"]

@@ -163,7 +163,8 @@ def _priors_show(options: argparse.Namespace) -> None:
     masks = MaskSet.load(options.masks)
     out = options.out or Path(f"{Path(options.masks).stem}.png")
     draw_sheet(masks, out)
-    print(f"{options.masks}: {len(masks.classes)} masks of {masks.masks.shape[2]} x {masks.masks.shape[1]} from {masks.data}")
+    height, width = masks.masks.shape[1:]
+    print(f"{options.masks}: {len(masks.classes)} masks of {width} x {height} from {masks.data}")
     for name in masks.classes:
         print(f"  {name}" + (f" ({masks.pairs[name]} pairs)" if name in masks.pairs else ""))
     print(f"drawn to {out}")

@@ -78,10 +78,11 @@ def load_model(name: str, **kwargs: Any) -> nn.Module:
     except RepositoryNotFoundError as error:
         raise InputError(f"{name}: there is no such repository on the Hugging Face Hub, or it is private.") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
-        raise InputError(f"{name}: the Hugging Face Hub cannot be reached ({error}). Use local-dir:<folder>.") from error
+        raise InputError(f"{name}: the Hugging Face Hub is out of reach ({error}). Use local-dir:<folder>.") from error
     except RuntimeError as error:
-        if "Unknown model" in str(error) or "No pretrained weights" in str(error) or "Invalid pretrained" in str(error):
-            raise InputError(f"{name}: {error} Give a name with weights, hf-hub:<repository> or local-dir:<folder>.") from error
+        if any(text in str(error) for text in ("Unknown model", "No pretrained weights", "Invalid pretrained")):
+            mend = "Give a name with weights, hf-hub:<repository> or local-dir:<folder>."
+            raise InputError(f"{name}: {error} {mend}") from error
         raise
 
 
@@ -94,5 +95,5 @@ def class_names(model: nn.Module) -> tuple[str, ...]:
     names = model.pretrained_cfg.get("label_names")
     if not names:
         arch = model.pretrained_cfg.get("architecture", "this model")
-        raise InputError(f"{arch} has no label_names in its config.json: which output is which expression is not known.")
+        raise InputError(f"{arch} has no label_names in its config.json: add them, or nobody knows its outputs' order.")
     return tuple(names)

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+from .classes import EXPRESSIONS
 
 ACTION_UNITS: dict[str, dict[int, float]] = {
     "neutral": {},

@@ -82,7 +82,7 @@ def read_picture(path: str | Path) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path, or unpack the data again.") from error
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the path, or unpack again.") from error
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if picture is None:
         raise InputError(f"{path}: broken picture ({data.size} bytes). Fetch it again, or remove it and its label.")

@@ -56,8 +56,8 @@ def train_transform(
         erase: Probability of erasing a rectangle, face only.
 
     Returns:
-        A callable on ``(face, mask)``: a ``tv_tensors.Image`` uint8 (3, H, W) and a ``tv_tensors.Mask`` (1, H, W), or on
-        the face alone. Faces come back float32 (3, size, size).
+        A callable on ``(face, mask)``: a ``tv_tensors.Image`` uint8 (3, H, W) and a ``tv_tensors.Mask`` (1, H, W), or
+        on the face alone. Faces come back float32 (3, size, size).
     """
     crops = {"five": RandomFiveCrop, "random": v2.RandomCrop}
     steps = [v2.Resize((load_size, load_size), antialias=True)]

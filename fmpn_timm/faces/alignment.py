@@ -5,15 +5,15 @@ import numpy as np
 
 __all__ = ["REFERENCE_LANDMARKS", "align_face", "similarity_transform"]
 
-#: Where the landmarks of an aligned face lie, (5, 2) as shares of its width and height, (x, y): subject's right eye (left
-#: in the picture), left eye, nose tip, right and left corner of the mouth. A face so aligned shows brows and chin.
+#: Where the landmarks of an aligned face lie, (5, 2) as shares of its width and height, (x, y): subject's right eye
+#: (left in the picture), left eye, nose tip, right and left corner of the mouth. It shows the face from brows to chin.
 REFERENCE_LANDMARKS = np.array([(0.30, 0.36), (0.70, 0.36), (0.50, 0.58), (0.34, 0.76), (0.66, 0.76)], np.float32)
 
 
 def similarity_transform(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """The rotation, scale and shift (2, 3) that brings points nearest to a reference, least squares.
 
-    Umeyama, `Least-squares estimation of transformation parameters between two point patterns`, 1991, in two dimensions.
+    Umeyama, `Least-squares estimation of transformation parameters between two point patterns`, 1991; here in 2-D.
 
     Args:
         points: (N, 2), pixels.

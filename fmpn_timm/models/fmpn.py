@@ -1,6 +1,6 @@
 """Facial Motion Prior Networks (FMPN): a mask generator and a fusion net in front of any timm backbone.
 
-Paper: `Facial Motion Prior Networks for Facial Expression Recognition` (Chen, Wang, Chen, Shi, Geng, Ji, VCIP 2019) -
+Paper: `Facial Motion Prior Networks for Facial Expression Recognition` (Chen, Wang, Chen, Shi, Cai, VCIP 2019) -
 https://arxiv.org/abs/1902.08788
 
 Reimplementation. Faces are RGB (or grey with ``in_chans=1``) in [0, 1], not normalised: the fused face is normalised
@@ -175,7 +175,7 @@ class FMPN(nn.Module):
         self.backbone.reset_classifier(num_classes, global_pool)
 
     def _grey(self, x: torch.Tensor) -> torch.Tensor:
-        torch._assert(x.shape[1] == self.in_chans, "faces do not have the channels the model was created for (in_chans)")
+        torch._assert(x.shape[1] == self.in_chans, "faces need the channels the model was created for (in_chans)")
         if self.in_chans == 1:
             return x
         return 0.299 * x[:, 0:1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:3]  # ITU-R BT.601 luma, as the authors'
@@ -415,4 +415,5 @@ def fmpn_vit_small_patch16_224(pretrained: bool = False, **kwargs) -> FMPN:
 @register_model
 def fmpn_swin_tiny_patch4_window7_224(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with Swin tiny."""
-    return _create_fmpn("fmpn_swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224", pretrained=pretrained, **kwargs)
+    name = "swin_tiny_patch4_window7_224"
+    return _create_fmpn(f"fmpn_{name}", name, pretrained=pretrained, **kwargs)

@@ -47,6 +47,6 @@ class PriorFusion(nn.Module):
             Fused faces (B, 3, H, W) in [0, 1].
         """
         x = self.face(face) + self.masked(masked)
-        # The initialisation leaves the fused face within a few thousandths of 0.5. bf16 cannot tell those values apart, so
-        # under autocast the sigmoid is taken in the precision of the weights.
+        # The initialisation leaves the fused face within a few thousandths of 0.5. bf16 cannot tell those values
+        # apart, so under autocast the sigmoid is taken in the precision of the weights.
         return self.head(self.block(x)).to(self.head.weight.dtype).sigmoid()

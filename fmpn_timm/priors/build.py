@@ -64,8 +64,8 @@ def build_masks(faces: FaceSet, size: int = 72, progress: bool = True) -> MaskSe
     expressive = [s for s in faces.samples if s.role == "expressive" and s.subject in neutral]
     if not expressive:
         raise InputError(
-            f"{faces.dataset} {faces.split} has no subject with a neutral and an expressive face: prior masks need pairs. "
-            "Borrow a mask set instead (--priors NAME)."
+            f"{faces.dataset} {faces.split} has no subject with a neutral and an expressive face, and prior masks need "
+            "such pairs. Borrow a mask set instead (--priors NAME)."
         )
     neutral_faces = {}
     total, count = defaultdict(lambda: np.zeros((size, size))), defaultdict(int)
@@ -113,7 +113,8 @@ def import_masks(folder: str | Path, layout: str) -> MaskSet:
         masks = [cv2.imread(str(fold / f"{i}.png"), cv2.IMREAD_GRAYSCALE) for i in range(len(classes))]
         missing = [f"{i}.png" for i, mask in enumerate(masks) if mask is None]
         if missing:
-            raise InputError(f"{fold}: {', '.join(missing)} missing or broken; {layout} has 0.png ... {len(classes) - 1}.png.")
+            files = f"0.png ... {len(classes) - 1}.png"
+            raise InputError(f"{fold}: {', '.join(missing)} missing or broken; {layout} has {files}. Fetch them again.")
         if len({mask.shape for mask in masks}) > 1:
             raise InputError(f"{fold}: the masks differ in size. Fetch them again.")
         sets.append(np.stack(masks))

@@ -64,7 +64,7 @@ class MaskSet:
         if not path.is_file():
             path = ASSETS / f"{name}.safetensors"
         if not path.is_file():
-            raise InputError(f"No mask set {str(name)!r}: give a safetensors file or one of {', '.join(list_assets())}.")
+            raise InputError(f"No mask set {str(name)!r}: give a safetensors file, or {' or '.join(list_assets())}.")
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
@@ -107,7 +107,7 @@ class MaskSet:
         missing = [name for name in classes if name not in self.classes]
         if missing:
             raise InputError(
-                f"The mask set from {self.data} has no mask for {', '.join(missing)}; it has {', '.join(self.classes)}. "
+                f"The mask set from {self.data} has no mask for {', '.join(missing)}, only {', '.join(self.classes)}. "
                 "Choose another set (--priors) or build one with `fmpn priors build`."
             )
         index = [self.classes.index(name) for name in classes]

@@ -45,6 +45,7 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
         "|---|---|---|---|---|",
     ]
     for arm, s in summaries.items():
-        accuracy, f1 = 100 * s["metrics"]["accuracy"], 100 * s["metrics"]["macro_f1"]
-        lines.append(f"| {ARMS[arm]} | {accuracy:.2f} | {f1:.2f} | {s['parameters'] / 1e6:.2f} | {s['training_seconds']} |")
+        figures = (f"{100 * s['metrics']['accuracy']:.2f}", f"{100 * s['metrics']['macro_f1']:.2f}",
+                   f"{s['parameters'] / 1e6:.2f}", str(s["training_seconds"]))
+        lines.append(f"| {' | '.join((ARMS[arm], *figures))} |")
     return "\n".join(lines)

@@ -28,14 +28,15 @@ def draw_confusion(metrics: dict[str, Any], title: str, path: str | Path) -> Non
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(confusion):
         if count:
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axis.text(column, row, f"{shares[row, column]:.2f}\n{count}", ha="center", va="center", fontsize=7, color=colour)
+            share = shares[row, column]
+            style = dict(ha="center", va="center", fontsize=7, color="white" if share > 0.5 else "black")
+            axis.text(column, row, f"{share:.2f}\n{count}", **style)
     axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
     axis.set_yticks(range(len(classes)), classes)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    scores = f"accuracy {100 * metrics['accuracy']:.1f} %, macro F1 {100 * metrics['macro_f1']:.1f} %, n = {metrics['n']}"
-    axis.set_title(f"{title}\n{scores}", fontsize=9)
+    scores = f"accuracy {100 * metrics['accuracy']:.1f} %, macro F1 {100 * metrics['macro_f1']:.1f} %"
+    axis.set_title(f"{title}\n{scores}, n = {metrics['n']}", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -65,10 +66,16 @@ def draw_faces(
     probabilities, called = output.logits.float().softmax(1).max(1)
     masks = output.motion_mask.float().cpu()
     faces = faces.float().cpu()
-    rows = {"face": faces, "prior mask": priors, "motion mask": masks, "face x mask": faces.mean(1, keepdim=True) * masks,
-            "fused face": output.fused_face.float().cpu()}
+    rows = {
+        "face": faces,
+        "prior mask": priors,
+        "motion mask": masks,
+        "face x mask": faces.mean(1, keepdim=True) * masks,
+        "fused face": output.fused_face.float().cpu(),
+    }
     rows = {name: values for name, values in rows.items() if values is not None}
-    figure, axes = plt.subplots(len(rows), len(faces), figsize=(1.35 * len(faces), 1.42 * len(rows) + 0.4), squeeze=False)
+    inches = (1.35 * len(faces), 1.42 * len(rows) + 0.4)
+    figure, axes = plt.subplots(len(rows), len(faces), figsize=inches, squeeze=False)
     for (name, values), line in zip(rows.items(), axes, strict=True):
         for axis, value in zip(line, values, strict=True):
             axis.set_xticks([])
@@ -83,7 +90,8 @@ def draw_faces(
         line[0].set_ylabel(name, fontsize=8)
     for axis, label, k, p in zip(axes[0], labels, called.tolist(), probabilities.tolist(), strict=True):
         right = classes[k] == label
-        axis.set_title(f"{label}\n{'' if right else classes[k] + ' '}{p:.2f}", fontsize=7, color="black" if right else "red")
+        called = "" if right else f"{classes[k]} "
+        axis.set_title(f"{label}\n{called}{p:.2f}", fontsize=7, color="black" if right else "red")
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)
     plt.close(figure)

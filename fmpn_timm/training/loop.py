@@ -143,13 +143,12 @@ def _create_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
         name = f"fmpn_{config.backbone}"
         if not timm.is_model(name):
             name, kwargs = "fmpn", dict(kwargs, backbone=config.backbone)
-    fixed = timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size") if timm.is_model(config.backbone) else False
-    if fixed:
+    if timm.is_model(config.backbone) and timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
         kwargs["img_size"] = config.size
     try:
         return timm.create_model(name, num_classes=len(classes), **kwargs)
-    except TypeError as error:
-        raise InputError(f"{name}: {error}. Check --backbone_kwargs.") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: {error} Check --backbone and --backbone_kwargs.") from error
 
 
 @dataclass
@@ -179,8 +178,8 @@ class Run:
         changed = [f"{k}: {state['config'].get(k)} -> {now[k]}" for k in now if state["config"].get(k) != now[k]]
         if changed:
             raise InputError(
-                f"{checkpoint} belongs to another configuration ({'; '.join(changed)}). Give the same options to resume, "
-                "or another --name."
+                f"{checkpoint} belongs to another configuration ({'; '.join(changed)}). Give the same options to "
+                "resume, or another --name."
             )
         self.done, self.best, self.best_score = state["done"], state["best"], state["best_score"]
         self.history, self.seconds = state["history"], state["seconds"]
@@ -214,9 +213,9 @@ class Run:
         per_step = max(batch_size // config.accumulate // accelerator.num_processes, 1)
         train_loader = self._loader(self.data.train, per_step, train=True, with_mask=with_mask)
         valid_loader = self._loader(self.data.valid, per_step, train=False, with_mask=name == "mask")
-        wrapped, optimizer, train_loader, valid_loader = accelerator.prepare(task, optimizer, train_loader, valid_loader)
+        task, optimizer, train_loader, valid_loader = accelerator.prepare(task, optimizer, train_loader, valid_loader)
         if config.compile:
-            nn.Module.compile(wrapped)
+            nn.Module.compile(task)  # in place: the names of the weights stay
         updates = math.ceil(len(train_loader) / config.accumulate)
         scheduler = _create_scheduler(config, optimizer.optimizer, updates, epochs)
         ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
@@ -231,8 +230,8 @@ class Run:
         for epoch in range(self.done - before, epochs):
             train_loader.set_epoch(before + epoch)
             clock = time.time()
-            losses = self._epoch(f"{name} {epoch + 1}/{epochs}", wrapped, train_loader, optimizer, scheduler, ema,
-                                 start=epoch * updates)
+            title = f"{name} {epoch + 1}/{epochs}"
+            losses = self._epoch(title, task, train_loader, optimizer, scheduler, ema, epoch * updates)
             row = {"stage": name, "epoch": epoch + 1, "lr": scheduler.get_last_lr()[-1], **losses}
             if name == "mask":
                 row["valid_mask_loss"] = self._mask_loss(valid_loader)
@@ -259,15 +258,14 @@ class Run:
         config = self.config
         mean, std = self.model.pretrained_cfg["mean"], self.model.pretrained_cfg["std"]
         if train:
-            transform = train_transform(
-                config.size, config.load_size, mean, std, config.crop, config.rotate, config.scale, config.jitter, config.erase
-            )
+            augmentation = (config.crop, config.rotate, config.scale, config.jitter, config.erase)
+            transform = train_transform(config.size, config.load_size, mean, std, *augmentation)
         else:
             transform = eval_transform(config.size, config.load_size, mean, std)
         masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
         dataset = FaceDataset(faces, self.data.classes, transform, masks, train and config.soft_labels, config.cache)
         if train and len(dataset) < batch_size * self.accelerator.num_processes:
-            raise InputError(f"{len(dataset)} training faces are fewer than one batch of {batch_size}: lower --batch_size.")
+            raise InputError(f"{len(dataset)} training faces do not fill one batch of {batch_size}: lower --batch_size.")
         return DataLoader(
             dataset,
             batch_size=batch_size if train else 2 * batch_size,
@@ -278,11 +276,20 @@ class Run:
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _epoch(self, title: str, task, loader, optimizer, scheduler, ema: ModelEmaV3 | None, start: int) -> dict[str, float]:
-        """One epoch of updates; the mean of each loss."""
+    def _epoch(
+            self,
+            title: str,
+            task: nn.Module,
+            loader: DataLoader,
+            optimizer: torch.optim.Optimizer,
+            scheduler: LambdaLR,
+            ema: ModelEmaV3 | None,
+            update: int,
+    ) -> dict[str, float]:
+        """One epoch of updates, the first of them the given one; the mean of each loss."""
         config, accelerator = self.config, self.accelerator
         task.train()
-        sums, count, update = {}, 0, start
+        sums, count = {}, 0
         show = config.progress and accelerator.is_main_process
         bar = tqdm(loader, desc=title, unit="batch", disable=None if show else True, leave=False)
         for batch in bar:
@@ -380,8 +387,8 @@ class Run:
         }
         if accelerator.is_main_process:
             folder = config.folder
-            title = f"{config.name}: {config.arm}, {config.dataset} {summary['split']['reported on']}, seed {config.seed}"
-            draw_confusion(reported, title, folder / "confusion.png")
+            of = f"{config.dataset} {summary['split']['reported on']}, seed {config.seed}"
+            draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")
             if isinstance(model, FMPN):
                 self._draw_faces(data.test or data.valid, folder / "masks.png")
             results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}

@@ -1,8 +1,8 @@
 """Pytest plugin: timm's own ``tests/test_models.py`` over ``fmpn_<backbone>`` instead of ``<backbone>``.
 
 timm's suite picks its models through ``timm.list_models`` and has filters by backbone name (``vit_*`` has no spatial
-features, ``densenet*`` is not scripted, ...). Here every test that lists a backbone lists it still, by its own name, and
-creates our model in front of it. So nothing is left out that the bare backbone is put through.
+features, ``densenet*`` is not scripted, ...). Here every test that lists a backbone lists it still, by its own name,
+and creates our model in front of it. So nothing is left out that the bare backbone is put through.
 """
 
 import pytest

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fmpn_timm.data.drawn import ACTION_UNITS, EXPRESSIONS, draw_face
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.data.drawn import ACTION_UNITS, draw_face
 
 PLAIN = {"pose": 0.0, "noise": 0.0, "light": 0.0}
 SUBJECTS = range(12)

@@ -104,7 +104,7 @@ def _folder_rows(folder: Path) -> Iterator[tuple[str, partial, np.ndarray]]:
 def _csv_rows(root: Path, usage: str) -> Iterator[tuple[str, partial, np.ndarray]]:
     pixels_file = root / "fer2013.csv"
     if not pixels_file.is_file():
-        raise InputError(f"{pixels_file} is missing: fer2013new.csv holds votes only, put FER2013's fer2013.csv beside it.")
+        raise InputError(f"{pixels_file} is missing: fer2013new.csv holds votes only. Put FER2013's file beside it.")
     labels = list(_read_rows(root / "fer2013new.csv", before=2, header=True))
     with open(pixels_file, newline="") as file:
         pixels = list(csv.DictReader(file))

@@ -61,7 +61,8 @@ def _class_name(folder: Path, split: str | None) -> str:
         return canonical(folder.name)
     except InputError as error:
         inside = [p.name for p in _folders(folder)]
-        hint = f" If it is a split, name it: its folders are {', '.join(inside[:8])}." if inside and split is None else ""
+        is_split = inside and split is None
+        hint = f" If it is a split, name it: its folders are {', '.join(inside[:8])}." if is_split else ""
         raise InputError(f"{folder}: {error}{hint}") from None
 
 
@@ -72,5 +73,6 @@ def _subjects(root: Path) -> dict[str, str]:
     with open(path, newline="") as file:
         reader = csv.DictReader(file)
         if not {"image", "subject"} <= set(reader.fieldnames or ()):
-            raise InputError(f"{path}: expected the columns image, subject, found {', '.join(reader.fieldnames or ())}.")
+            found = ", ".join(reader.fieldnames or ())
+            raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so.")
         return {row["image"]: row["subject"] for row in reader}

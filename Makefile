@@ -1,0 +1,40 @@
+# Verbs of the project. `make demo` and `make test` need Python 3.10 or newer, and nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test test-slow conformance check format clean
+
+help:  ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready  ## install the project and its tools into .venv
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+demo: setup  ## train the three arms on drawn faces, print their table, write the pictures
+	$(BIN)/fmpn demo
+
+test: setup  ## the default tests
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## the tests that take long
+	$(BIN)/python -m pytest -m slow
+
+conformance: setup  ## timm's own model tests, from its source distribution, over our models
+	$(BIN)/python tests/conformance/run.py -q
+
+check: setup  ## lint
+	$(BIN)/ruff check .
+
+format: setup  ## mend what the linter can mend
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build *.egg-info
