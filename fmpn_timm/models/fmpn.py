@@ -121,7 +121,14 @@ class FMPN(nn.Module):
         # holds its weights, and must not download others first. The normalisation goes in, so that a later default of
         # the backbone's cannot change a saved model.
         mean, std = self._backbone_norm
-        return dict(self.__dict__.get("_args", {}), backbone_mean=mean, backbone_std=std)
+        args = dict(self.__dict__.get("_args", {}), backbone_mean=mean, backbone_std=std)
+        # timm notes on the backbone what reset_classifier and set_input_size changed in it (ViT: fc_norm).
+        recorded = getattr(self.backbone, "_model_args", {})
+        ours = ("num_classes", "global_pool", "img_size", "drop_rate", "drop_path_rate")
+        changed = {k: v for k, v in recorded.items() if k not in ours}
+        if changed:
+            args["backbone_kwargs"] = {**(args.get("backbone_kwargs") or {}), **changed}
+        return args
 
     @_model_args.setter
     def _model_args(self, args: Dict[str, Any]) -> None:
@@ -163,6 +170,9 @@ class FMPN(nn.Module):
         """Rebuild a backbone that is made for one input size; the others take any size as they are."""
         if hasattr(self.backbone, "set_input_size"):
             self.backbone.set_input_size(img_size=img_size, **kwargs)
+            size = getattr(self.backbone, "_traits", {}).get("img_size")
+            if size is not None:
+                self._traits = dict(getattr(self, "_traits", {}), img_size=size)  # timm saves the size from here
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
@@ -256,9 +266,14 @@ def checkpoint_filter_fn(state_dict: Dict[str, torch.Tensor], model: FMPN) -> Di
         k in backbone and backbone[k].shape != v.shape and f"{prefix}{k}".rpartition(".")[0] not in classifier
         for k, v in model.backbone.state_dict().items()
     )
+    source = getattr(model, "pretrained_model_args", {}).get("img_size") or model.pretrained_cfg["input_size"][-2:]
+    source = (source, source) if isinstance(source, int) else tuple(source)
+    target = getattr(model, "_traits", {}).get("img_size")
+    resized = target is not None and tuple(target) != source  # shapes can agree: 6 x 10 patches and 10 x 6
     backbone_filter = getattr(sys.modules[type(model.backbone).__module__], "checkpoint_filter_fn", None)
-    if not mismatch or backbone_filter is None:
+    if not (mismatch or resized) or backbone_filter is None:
         return state_dict
+    model.backbone.pretrained_model_args = dict(img_size=source)  # the filter takes the checkpoint's grid from it
     rest = {k: v for k, v in state_dict.items() if not k.startswith(prefix)}
     return {**rest, **{f"{prefix}{k}": v for k, v in backbone_filter(backbone, model.backbone).items()}}
 

@@ -107,7 +107,7 @@ def import_masks(folder: str | Path, layout: str) -> MaskSet:
     if layout not in PUBLISHED_CLASSES:
         raise InputError(f"Unknown mask layout {layout!r}: choose one of {', '.join(PUBLISHED_CLASSES)}.")
     classes = PUBLISHED_CLASSES[layout]
-    folds = sorted(p.parent for p in folder.glob("*/0.png")) or [folder]
+    folds = sorted({p.parent for p in folder.glob("*/[0-9].png")}) or [folder]
     sets = []
     for fold in folds:
         masks = [cv2.imread(str(fold / f"{i}.png"), cv2.IMREAD_GRAYSCALE) for i in range(len(classes))]

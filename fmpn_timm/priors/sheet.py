@@ -20,7 +20,7 @@ def draw_sheet(masks: MaskSet, path: str | Path) -> None:
     for axis in axes.flat:
         axis.axis("off")
     for axis, name, mask in zip(axes.flat, masks.classes, masks.masks, strict=False):
-        axis.imshow(mask, cmap="inferno", vmin=0, vmax=1)
+        axis.imshow(mask.numpy(), cmap="inferno", vmin=0, vmax=1)
         pairs = masks.pairs.get(name)
         axis.set_title(name if pairs is None else f"{name} ({pairs} pairs)", fontsize=10)
     figure.suptitle(f"{masks.data}, {masks.masks.shape[2]} x {masks.masks.shape[1]}", fontsize=10)

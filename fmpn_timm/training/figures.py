@@ -66,32 +66,42 @@ def draw_faces(
     probabilities, called = output.logits.float().softmax(1).max(1)
     masks = output.motion_mask.float().cpu()
     faces = faces.float().cpu()
-    rows = {
-        "face": faces,
-        "prior mask": priors,
-        "motion mask": masks,
-        "face x mask": faces.mean(1, keepdim=True) * masks,
-        "fused face": output.fused_face.float().cpu(),
-    }
-    rows = {name: values for name, values in rows.items() if values is not None}
-    inches = (1.35 * len(faces), 1.42 * len(rows) + 0.4)
-    figure, axes = plt.subplots(len(rows), len(faces), figsize=inches, squeeze=False)
-    for (name, values), line in zip(rows.items(), axes, strict=True):
-        for axis, value in zip(line, values, strict=True):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if "mask" in name and name != "face x mask":
-                axis.imshow(value[0], cmap="inferno", vmin=0, vmax=1)
-            elif name == "fused face":  # its range is the network's own, so it is stretched to be seen
-                low, high = value.min(), value.max()
-                axis.imshow(((value - low) / (high - low + 1e-6)).permute(1, 2, 0))
-            else:
-                axis.imshow(value.expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1))
-        line[0].set_ylabel(name, fontsize=8)
-    for axis, label, k, p in zip(axes[0], labels, called.tolist(), probabilities.tolist(), strict=True):
+    fused = output.fused_face.float().cpu()  # its range is the network's own, so it is stretched to be seen
+    low, high = fused.amin((1, 2, 3), keepdim=True), fused.amax((1, 2, 3), keepdim=True)
+    rows = {"face": _rgb(faces)}
+    if priors is not None:
+        rows["prior mask"] = _heat(priors)
+    rows["motion mask"] = _heat(masks)
+    rows["face x mask"] = _rgb(faces * masks)
+    rows["fused face"] = _rgb((fused - low) / (high - low + 1e-6))
+
+    size, gap = faces.shape[-1], 2
+    step = size + gap
+    canvas = np.ones((len(rows) * step - gap, len(faces) * step - gap, 3))
+    for row, pictures in enumerate(rows.values()):
+        for column, picture in enumerate(pictures):
+            canvas[row * step : row * step + size, column * step : column * step + size] = picture
+    figure, axis = plt.subplots(figsize=(1.3 * len(faces) + 0.9, 1.3 * len(rows) + 0.6))
+    axis.imshow(canvas)
+    axis.set_yticks([row * step + size / 2 for row in range(len(rows))], rows, fontsize=8)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    for column, (label, k, p) in enumerate(zip(labels, called.tolist(), probabilities.tolist(), strict=True)):
         right = classes[k] == label
-        called = "" if right else f"{classes[k]} "
-        axis.set_title(f"{label}\n{called}{p:.2f}", fontsize=7, color="black" if right else "red")
-    figure.tight_layout(pad=0.4)
+        text = f"{label}\n{'' if right else classes[k] + ' '}{p:.2f}"
+        style = dict(ha="center", va="bottom", fontsize=7, color="black" if right else "red")
+        axis.text(column * step + size / 2, -gap, text, **style)
+    figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _rgb(pictures: torch.Tensor) -> np.ndarray:
+    """Pictures (B, 3, H, W) in [0, 1] as matplotlib takes them."""
+    return pictures.permute(0, 2, 3, 1).clamp(0, 1).numpy()
+
+
+def _heat(masks: torch.Tensor) -> np.ndarray:
+    """Masks (B, 1, H, W) in [0, 1] as heat."""
+    return matplotlib.colormaps["inferno"](masks[:, 0].numpy())[..., :3]

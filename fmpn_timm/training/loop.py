@@ -265,7 +265,7 @@ class Run:
         masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
         dataset = FaceDataset(faces, self.data.classes, transform, masks, train and config.soft_labels, config.cache)
         if train and len(dataset) < batch_size * self.accelerator.num_processes:
-            raise InputError(f"{len(dataset)} training faces do not fill one batch of {batch_size}: lower --batch_size.")
+            raise InputError(f"{len(dataset)} training faces do not fill a batch of {batch_size}: lower --batch_size.")
         return DataLoader(
             dataset,
             batch_size=batch_size if train else 2 * batch_size,

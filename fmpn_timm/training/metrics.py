@@ -24,7 +24,7 @@ def summarize(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ..
 
     Returns:
         A JSON-serialisable dict: ``accuracy`` (pooled over all samples) and ``macro_f1`` (unweighted mean over the
-        classes that occur) in [0, 1], ``n``, ``per_class`` by name, ``confusion`` with true classes as rows, ``classes``.
+        classes that occur) in [0, 1], ``n``, ``per_class`` by name, ``confusion`` (rows are true classes), ``classes``.
     """
     confusion = multiclass_confusion_matrix(logits.argmax(1), labels, num_classes=len(classes))
     hits, true, called = confusion.diag(), confusion.sum(1), confusion.sum(0)

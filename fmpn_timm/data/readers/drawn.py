@@ -36,12 +36,16 @@ def read_drawn(
         nuisance: ``pose``, ``noise``, ``light``, ``occlusion``, ``intensity`` of ``draw_face``.
 
     Raises:
-        InputError: Unknown split, or too few subjects to split.
+        InputError: Unknown split, too few subjects to split, or an option that ``draw_face`` does not take.
     """
     if split not in (*SPLITS, "all"):
         raise InputError(f"The drawn faces have no split {split!r}: choose one of {', '.join((*SPLITS, 'all'))}.")
     if subjects < 5 or takes < 1:
         raise InputError(f"Give at least 5 subjects and 1 take, not {subjects} and {takes}: the splits are by subject.")
+    try:
+        draw_face(0, size=size * 4 // 3, seed=seed, **nuisance)  # its checks, now and not at the first picture
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The drawn faces cannot be drawn so: {error}.") from None
     first, last = (round(f * subjects) for f in SPLITS.get(split, (0.0, 1.0)))
     samples = tuple(
         Sample(

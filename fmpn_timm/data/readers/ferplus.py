@@ -149,8 +149,8 @@ def _read_rows(path: Path, before: int, header: bool = False) -> Iterator[tuple[
 def _wrong_root(root: Path, split: str) -> str:
     if not root.is_dir():
         return f"{root} is not a folder: give the folder that holds {FOLDERS[split]} or fer2013new.csv."
-    if root.name in FOLDERS.values():
-        return f"{root} is one level too low: give {root.parent}."
+    if root.resolve().name in FOLDERS.values():
+        return f"{root} is one level too low: give {root.resolve().parent}."
     for inner in sorted(p for p in root.iterdir() if p.is_dir()):
         if (inner / FOLDERS[split] / "label.csv").is_file() or (inner / "fer2013new.csv").is_file():
             return f"{root} is one level too high: give {inner}."

@@ -41,7 +41,8 @@ def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
     for class_folder in _folders(folder):
         expression = _class_name(class_folder, split)
         for path in sorted(class_folder.rglob("*")):
-            if path.suffix.lower() in PICTURES and not path.name.startswith("."):
+            hidden = any(part.startswith(".") for part in path.relative_to(class_folder).parts)
+            if path.suffix.lower() in PICTURES and not hidden:
                 subject = subjects.get(path.relative_to(root).as_posix())
                 samples.append(Sample(str(path), partial(read_picture, str(path)), expression, subject))
     if not samples:
@@ -70,7 +71,7 @@ def _subjects(root: Path) -> dict[str, str]:
     path = root / "subjects.csv"
     if not path.is_file():
         return {}
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte-order mark in front
         reader = csv.DictReader(file)
         if not {"image", "subject"} <= set(reader.fieldnames or ()):
             found = ", ".join(reader.fieldnames or ())

@@ -1,0 +1,45 @@
+"""Tests of reading a data set by its name."""
+
+import pytest
+
+from fmpn_timm.data.readers import READERS, read_faces
+from fmpn_timm.data.samples import FaceSet
+from fmpn_timm.errors import InputError
+from tests.data.readers.base import write_picture
+
+
+def test_reads_by_name_with_options():
+    faces = read_faces("drawn", split="valid", subjects=5, takes=2)
+    assert isinstance(faces, FaceSet)
+    assert (faces.dataset, faces.split, len(faces)) == ("drawn", "valid", 16)
+
+
+def test_train_is_the_split_unless_told():
+    assert read_faces("drawn", subjects=5).split == "train"
+
+
+def test_root_may_be_text_or_path(tmp_path):
+    write_picture(tmp_path / "happy" / "a.png")
+    assert len(read_faces("folder", tmp_path, "all")) == len(read_faces("folder", str(tmp_path), "all")) == 1
+
+
+def test_unknown_data_set_lists_the_names():
+    with pytest.raises(InputError, match="Unknown data set 'ckplus2': choose one of drawn, .*folder"):
+        read_faces("ckplus2", "somewhere")
+
+
+@pytest.mark.parametrize("dataset", sorted(set(READERS) - {"drawn"}))
+def test_missing_root_names_the_option(dataset):
+    with pytest.raises(InputError, match=f"{dataset}.*--root"):
+        read_faces(dataset)
+
+
+@pytest.mark.parametrize("dataset", sorted(READERS))
+def test_unknown_option_is_named(dataset, tmp_path):
+    with pytest.raises(InputError, match="'flavour'"):
+        read_faces(dataset, tmp_path, "train", flavour="mild")
+
+
+def test_unknown_option_shows_the_known():
+    with pytest.raises(InputError, match="ferplus: .*'rules'.*takes.*rule"):
+        read_faces("ferplus", "somewhere", rules="majority")

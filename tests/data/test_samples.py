@@ -1,0 +1,97 @@
+"""Tests of samples, face sets and the reading of pictures."""
+
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+
+from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.errors import InputError
+
+
+def sample(source: str, expression: str, subject: str | None = None) -> Sample:
+    return Sample(source, partial(np.zeros, (4, 4, 3), np.uint8), expression, subject)
+
+
+@pytest.fixture
+def faces() -> FaceSet:
+    samples = (sample("a", "fear", "1"), sample("b", "neutral", "1"), sample("c", "fear", "2"))
+    return FaceSet("drawn", "train", ("neutral", "happiness", "fear"), samples, {"seed": 3})
+
+
+@pytest.fixture
+def colours() -> np.ndarray:
+    """A picture whose four corners differ, RGB."""
+    picture = np.zeros((10, 12, 3), np.uint8)
+    picture[:5, :6], picture[:5, 6:], picture[5:, :6] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    return picture
+
+
+def test_role():
+    assert sample("a", "neutral").role == "neutral"
+    assert sample("a", "contempt").role == "expressive"
+
+
+def test_per_class_counts_in_class_order(faces):
+    assert list(faces.per_class().items()) == [("neutral", 1), ("happiness", 0), ("fear", 2)]
+    assert len(faces) == 3
+
+
+def test_where_keeps_everything_but_the_samples(faces):
+    kept = faces.where(lambda s: s.expression == "fear")
+    assert [s.source for s in kept.samples] == ["a", "c"]
+    assert (kept.dataset, kept.split, kept.classes, kept.options) == ("drawn", "train", faces.classes, {"seed": 3})
+    assert len(faces) == 3
+
+
+def test_where_can_name_the_split(faces):
+    assert faces.where(lambda s: True, split="held out").split == "held out"
+    assert faces.where(lambda s: True, split="").split == ""
+
+
+@pytest.mark.parametrize("extension", ["png", "bmp", "tif"])
+def test_read_picture_is_rgb(tmp_path, colours, extension):
+    path = tmp_path / f"face.{extension}"
+    cv2.imwrite(str(path), colours[:, :, ::-1])
+    picture = read_picture(path)
+    assert picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture, colours)
+    np.testing.assert_array_equal(read_picture(str(path)), colours)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 4)])
+def test_read_picture_makes_three_channels_of_any(tmp_path, shape):
+    values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "face.png"), values)
+    expected = np.repeat(values[:, :, None], 3, 2) if len(shape) == 2 else values[:, :, 2::-1]
+    np.testing.assert_array_equal(read_picture(tmp_path / "face.png"), expected)
+
+
+def test_read_picture_takes_names_beyond_ascii(tmp_path, colours):
+    path = tmp_path / "Gesichtsausdrücke" / "笑.png"
+    path.parent.mkdir()
+    path.write_bytes(cv2.imencode(".png", colours[:, :, ::-1])[1].tobytes())
+    np.testing.assert_array_equal(read_picture(path), colours)
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5])
+def test_truncated_picture_is_named(tmp_path, extension, kept):
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    data = cv2.imencode(f".{extension}", noise)[1].tobytes()
+    path = tmp_path / f"face.{extension}"
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(InputError, match=rf"face\.{extension}: broken picture \({int(kept * len(data))} bytes\).*[Ff]etch"):
+        read_picture(path)
+
+
+def test_text_is_no_picture(tmp_path):
+    (tmp_path / "face.png").write_text("<html>404</html>")
+    with pytest.raises(InputError, match=r"face\.png: broken picture"):
+        read_picture(tmp_path / "face.png")
+
+
+def test_missing_picture_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.png:? cannot be read \(No such file"):
+        read_picture(tmp_path / "gone.png")

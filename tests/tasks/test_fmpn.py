@@ -1,0 +1,66 @@
+"""Tests of FMPN's objectives."""
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+
+from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1, num_classes=3)
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    target = torch.rand(4, 3).softmax(1)
+    return {"image": torch.rand(4, 3, 32, 32), "target": target, "mask": torch.rand(4, 1, 32, 32)}
+
+
+def test_mask_task_is_equation_2(model, batch):
+    result = MaskTask(model)(batch["image"], batch)
+    torch.testing.assert_close(result["loss"], ((result["output"] - batch["mask"]) ** 2).mean())
+
+
+def test_mask_task_reaches_the_generator_alone(model, batch):
+    MaskTask(model)(batch["image"], batch)["loss"].backward()
+    with_gradient = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert with_gradient == {"mask_generator"}
+
+
+@pytest.mark.parametrize("weights", [(0.1, 1.0), (2.0, 0.5)])
+def test_joint_task_is_equation_5(model, batch, weights):
+    model.eval()
+    mask_weight, class_weight = weights
+    result = FMPNTask(model, mask_weight, class_weight)(batch["image"], batch)
+    output = model.forward_motion(batch["image"])
+    mask_loss = F.mse_loss(output.motion_mask, batch["mask"])
+    class_loss = -(batch["target"] * output.logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(result["loss"], mask_weight * mask_loss + class_weight * class_loss)
+    torch.testing.assert_close(result["mask_loss"], mask_loss)
+    torch.testing.assert_close(result["class_loss"], class_loss)
+
+
+def test_without_the_prior_no_mask_is_needed(model, batch):
+    del batch["mask"]
+    result = FMPNTask(model, mask_weight=0.0)(batch["image"], batch)
+    assert "mask_loss" not in result and result["loss"].isfinite()
+
+
+def test_classification_task_smooths_labels(model, batch):
+    model.eval()
+    target = F.one_hot(torch.tensor([0, 1, 2, 0]), 3).float()
+    result = ClassificationTask(model, label_smoothing=0.3)(batch["image"], {"target": target})
+    smooth = 0.7 * target + 0.1
+    expected = -(smooth * model(batch["image"]).log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(result["loss"], expected)
+
+
+def test_losses_are_float32_under_autocast(model, batch):
+    with torch.autocast("cpu", torch.bfloat16):
+        result = FMPNTask(model)(batch["image"], batch)
+    assert result["loss"].dtype == result["mask_loss"].dtype == torch.float32

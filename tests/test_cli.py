@@ -1,0 +1,86 @@
+"""Tests of the command line: what it prints, where, and how it ends."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from fmpn_timm import cli, hub
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.priors import MaskSet
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = [
+    "--data_options", '{"subjects": 8, "takes": 1, "size": 36}', "--backbone", "test_resnet", "--generator_width", "4",
+    "--generator_blocks", "1", "--size", "32", "--load_size", "36", "--mask_epochs", "1", "--epochs", "2",
+    "--precision", "no", "--mask_batch_size", "8", "--batch_size", "8",
+]
+
+
+@pytest.fixture
+def model_folder(tmp_path) -> Path:
+    torch.manual_seed(0)
+    model = timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1, num_classes=8)
+    hub.save_model(model, tmp_path / "model", EXPRESSIONS, size=32, crop_pct=0.9)
+    return tmp_path / "model"
+
+
+def test_evaluate_prints_one_json_object_on_stdout(model_folder, capsys):
+    cli.main(["evaluate", f"local-dir:{model_folder}", "--dataset", "drawn", "--split", "test", "--json",
+              "--option", "subjects=5", "--option", "takes=1"])
+    result = json.loads(capsys.readouterr().out)
+    assert {"accuracy", "macro_f1", "n", "per_class", "confusion", "rule", "split"} <= set(result)
+    assert result["n"] == 8 and result["split"] == "test" and result["options"]["subjects"] == 5
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["evaluate", "local-dir:/nowhere", "--dataset", "drawn"], "/nowhere holds no config.json"),
+        (["evaluate", "fmpn_resnet18", "--dataset", "nonsense"], "Unknown data set 'nonsense'"),
+        (["evaluate", "fmpn_resnet18", "--dataset", "drawn", "--rule", "majority"], "rule"),
+        (["evaluate", "fmpn_resnet18", "--dataset", "ferplus", "--root", "/nowhere"], "/nowhere is not a folder"),
+        (["priors", "show", "nowhere"], "No mask set 'nowhere'"),
+        (["priors", "import", "/nowhere", "--layout", "mmi", "--out", "x.safetensors"], "0.png"),
+    ],
+)
+def test_bad_input_is_one_line_and_no_traceback(args, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(args)
+    text = str(exit.value.code)
+    assert text.startswith("error: ") and message in text and "\n" not in text
+
+
+def test_priors_build_and_show(tmp_path, capsys):
+    out = tmp_path / "masks.safetensors"
+    cli.main(["priors", "build", "--option", "subjects=5", "--option", "takes=1", "--size", "24", "--out", str(out)])
+    assert MaskSet.load(out).masks.shape == (7, 24, 24)
+    cli.main(["priors", "show", str(out), "--out", str(tmp_path / "sheet.png")])
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+    assert "happiness (3 pairs)" in capsys.readouterr().out
+
+
+def test_priors_show_lists_the_sets_of_the_package(capsys):
+    cli.main(["priors", "show"])
+    assert capsys.readouterr().out.split() == ["ckplus", "drawn"]
+
+
+def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), *TINY, "--epochs", "500", "--output", str(tmp_path / "runs")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    checkpoints = tmp_path / "runs" / "drawn" / "checkpoints"
+    deadline = time.monotonic() + 240
+    while not list(checkpoints.glob("epoch-0003/state.json")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode not in (0, None)
+    assert "--resume auto" in err and "Traceback" not in err
+    assert not list(checkpoints.glob(".*")) and list(checkpoints.glob("epoch-*/state.json"))

@@ -1,0 +1,62 @@
+"""Tests of evaluation."""
+
+import pytest
+import timm
+import torch
+
+from fmpn_timm.data.readers import read_faces
+from fmpn_timm.errors import InputError
+from fmpn_timm.training.evaluation import evaluate
+
+CLASSES = ["contempt", "happiness", "neutral", "surprise", "sadness", "anger", "disgust", "fear"]
+
+
+class Oracle(torch.nn.Module):
+    """Knows which expression comes next, since it is handed the faces in order."""
+
+    def __init__(self, expressions: list[str], label_names: list[str]):
+        super().__init__()
+        self.pretrained_cfg = dict(input_size=(3, 32, 32), crop_pct=0.9, mean=(0,) * 3, std=(1,) * 3)
+        self.pretrained_cfg["label_names"] = label_names
+        self.answers = iter(expressions)
+        self.label_names = label_names
+
+    def forward(self, x):
+        assert x.shape[1:] == (3, 32, 32) and x.min() >= 0 and x.max() <= 1
+        index = torch.tensor([self.label_names.index(next(self.answers)) for _ in x])
+        return torch.nn.functional.one_hot(index, len(self.label_names)).float()
+
+
+@pytest.fixture
+def faces():
+    return read_faces("drawn", None, "test", subjects=5, takes=1, size=32)
+
+
+def test_classes_are_matched_by_name_not_by_index(faces):
+    result = evaluate(Oracle([s.expression for s in faces.samples], CLASSES), faces, batch_size=3)
+    assert result["accuracy"] == 1.0 and result["n"] == len(faces) == 8
+    assert result["classes"] == CLASSES and result["split"] == "test" and result["flip"] is False
+
+
+def test_unknown_classes_are_refused_or_left_out(faces):
+    known = [name for name in CLASSES if name not in ("contempt", "neutral")]
+    with pytest.raises(InputError, match="samples of neutral, contempt.*--shared-classes"):
+        evaluate(Oracle([], known), faces)
+    answers = [s.expression for s in faces.samples if s.expression in known]
+    result = evaluate(Oracle(answers, known), faces, shared_classes=True)
+    assert result["accuracy"] == 1.0 and result["left_out"] == {"neutral": 1, "contempt": 1} and result["n"] == 6
+
+
+def test_model_without_class_names_is_refused(faces):
+    with pytest.raises(InputError, match="label_names"):
+        evaluate(timm.create_model("test_resnet", num_classes=8), faces)
+
+
+def test_flip_averages_both_directions(faces):
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=8).eval()
+    model.pretrained_cfg = dict(model.pretrained_cfg, input_size=(3, 32, 32), label_names=CLASSES)
+    seen = []
+    model.register_forward_hook(lambda m, i, o: seen.append(i[0]))
+    evaluate(model, faces, flip=True)
+    torch.testing.assert_close(seen[0].flip(-1), seen[1])

@@ -1,0 +1,261 @@
+"""Tests of whole runs, on a handful of drawn faces and a tiny backbone."""
+
+import dataclasses
+import json
+import resource
+
+import pytest
+import timm
+import torch
+
+from fmpn_timm.errors import InputError
+from fmpn_timm.priors import MaskSet
+from fmpn_timm.training import TrainConfig, loop, train
+from fmpn_timm.training.evaluation import evaluate
+
+
+@pytest.fixture
+def config(tmp_path) -> TrainConfig:
+    """A run of seconds: 2 + 2 epochs of 40 faces."""
+    return TrainConfig(
+        name="tiny",
+        output=str(tmp_path / "runs"),
+        data_options={"subjects": 8, "takes": 1, "size": 36},
+        valid_split="valid",
+        test_split="test",
+        cache=True,
+        backbone="test_resnet",
+        generator_width=4,
+        generator_blocks=1,
+        size=32,
+        load_size=36,
+        mask_epochs=2,
+        mask_lr=1e-3,
+        mask_batch_size=8,
+        epochs=2,
+        lr=1e-3,
+        batch_size=8,
+        optimizer="adamw",
+        schedule="cosine",
+        clip=1.0,
+        ema=0.9,
+        progress=False,
+    )
+
+
+def weights(config: TrainConfig) -> dict[str, torch.Tensor]:
+    model = timm.create_model(f"local-dir:{config.folder / 'model'}", pretrained=True)
+    return model.state_dict()
+
+
+def test_run_writes_everything_and_the_model_loads(config):
+    summary = train(config)
+    folder = config.folder
+    for name in ("summary.json", "summary.csv", "config.json", "confusion.png", "masks.png", "priors.png"):
+        assert (folder / name).stat().st_size > 0, name
+    assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    assert summary["seed"] == 0 and summary["versions"]["timm"] == timm.__version__
+    assert summary["metrics"]["n"] == 16 and set(summary["metrics"]["per_class"]) == set(summary["metrics"]["classes"])
+    assert summary["split"] == {"train": "train", "selected on": "valid", "reported on": "test"}
+    assert len((folder / "summary.csv").read_text().splitlines()) == 5
+
+    model = timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True)
+    assert model.pretrained_cfg["label_names"] == summary["metrics"]["classes"]
+    again = evaluate(model, loop.read_faces("drawn", None, "test", **config.data_options))
+    assert again["confusion"] == summary["metrics"]["confusion"]
+    assert MaskSet.load(folder / "model" / "priors.safetensors").classes == tuple(summary["metrics"]["classes"])
+
+
+def test_stage_one_trains_the_generator_alone_and_stage_two_everything(config, monkeypatch):
+    seen = {}
+    run_stage = loop.Run.stage
+
+    def stage(self, name, *args):
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        run_stage(self, name, *args)
+        after = self.model.state_dict()
+        seen[name] = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
+
+    monkeypatch.setattr(loop.Run, "stage", stage)
+    train(config)
+    assert seen == {"mask": {"mask_generator"}, "joint": {"mask_generator", "fusion", "backbone"}}
+
+
+def test_stage_one_lowers_the_mask_loss(config):
+    config = dataclasses.replace(config, mask_epochs=6, epochs=1, ema=0.0, mask_lr=3e-3)
+    train(config)
+    rows = (config.folder / "summary.csv").read_text().splitlines()
+    column = rows[0].split(",").index("train_loss")
+    losses = [float(row.split(",")[column]) for row in rows[1:7]]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("arm", ["cnn", "no_prior"])
+def test_other_arms(config, arm):
+    summary = train(dataclasses.replace(config, arm=arm, ema=0.0, epochs=1))
+    assert summary["arm"] == arm and summary["priors"] is None
+    assert not (config.folder / "priors.safetensors").exists()
+    names = set(weights(config))
+    assert any(n.startswith("mask_generator") for n in names) == (arm == "no_prior")
+
+
+@pytest.mark.parametrize("epochs_done", [1, 2, 3])
+def test_interrupted_run_resumes_to_the_same_weights(config, monkeypatch, epochs_done):
+    whole = dataclasses.replace(config, name="whole")
+    train(whole)
+
+    run_epoch, calls = loop.Run._epoch, []
+
+    def interrupted(self, *args):
+        if len(calls) == epochs_done:
+            raise KeyboardInterrupt
+        calls.append(args[0])
+        return run_epoch(self, *args)
+
+    config = dataclasses.replace(config, resume="auto")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop.Run, "_epoch", interrupted)
+        train(config)
+    assert not list(config.folder.glob("**/.*partial*"))
+    train(config)
+    expected, got = weights(whole), weights(config)
+    assert all(torch.equal(expected[k], got[k]) for k in expected)
+
+
+def test_finished_run_is_not_trained_again(config, monkeypatch):
+    summary = train(config)
+    monkeypatch.setattr(loop.Run, "stage", None)
+    assert train(dataclasses.replace(config, resume="auto")) == json.loads(json.dumps(summary))
+
+
+def test_same_seed_same_weights_and_another_seed_others(config):
+    runs = [dataclasses.replace(config, name=name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    for run in runs:
+        train(run)
+    a, b, c = (weights(run) for run in runs)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not all(torch.equal(a[k], c[k]) for k in a)
+
+
+def test_existing_run_is_never_overwritten(config):
+    first = train(dataclasses.replace(config, arm="cnn", epochs=1))
+    second = train(dataclasses.replace(config, arm="cnn", epochs=1, seed=1))
+    assert second["config"]["name"] == "tiny-2"
+    assert json.loads((config.folder / "summary.json").read_text())["seed"] == first["seed"] == 0
+
+
+def test_resume_with_other_options_is_refused_with_the_difference(config, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    config = dataclasses.replace(config, resume="auto", mask_epochs=0, epochs=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop.Run, "finish", stop)
+        train(config)
+    with pytest.raises(InputError, match=r"lr: 0.001 -> 0.5"):
+        train(dataclasses.replace(config, lr=0.5))
+
+
+def test_nan_loss_names_batch_and_mend_and_keeps_the_last_checkpoint(config, monkeypatch):
+    run_epoch = loop.Run._epoch
+
+    def poisoned(self, title, *args):
+        if title == "joint 2/2":
+            with torch.no_grad():
+                self.model.backbone.get_classifier().weight.fill_(float("nan"))
+        return run_epoch(self, title, *args)
+
+    monkeypatch.setattr(loop.Run, "_epoch", poisoned)
+    with pytest.raises(InputError, match=r"loss is nan in joint 2/2.*drawn:.*--lr"):
+        train(config)
+    assert sorted(p.name for p in (config.folder / "checkpoints").iterdir()) == ["epoch-0003"]
+
+
+def test_full_disk_keeps_the_checkpoint_before(config, monkeypatch):
+    save = loop.Checkpoints.save
+
+    def full(self, epoch, *args):
+        if epoch < 3:
+            return save(self, epoch, *args)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # every longer write fails, as on a full disk
+        try:
+            save(self, epoch, *args)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    monkeypatch.setattr(loop.Checkpoints, "save", full)
+    with pytest.raises(InputError, match=r"epoch-0003: the checkpoint could not be written.*epoch-0002 is whole.*resume"):
+        train(config)
+    assert sorted(p.name for p in (config.folder / "checkpoints").iterdir()) == ["epoch-0002"]
+    monkeypatch.undo()
+    train(dataclasses.replace(config, resume="auto"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(backbone="resnet1"), "Unknown backbone 'resnet1'.*resnet18"),
+        (dict(backbone="resnet1", arm="cnn"), "Unknown backbone 'resnet1'"),
+        (dict(backbone_kwargs={"wings": 2}), "wings"),
+        (dict(dataset="ferplus"), "--root"),
+        (dict(priors="nowhere"), "No mask set 'nowhere'"),
+        (dict(batch_size=9, accumulate=2), "multiple of --accumulate"),
+        (dict(batch_size=64), "lower --batch_size"),
+        (dict(mask_box=(0.5, 0.0, 0.2, 1.0)), "mask_box"),
+        (dict(init="fmpn_resnet18"), "fmpn_resnet18"),
+    ],
+)
+def test_bad_options_give_one_clear_error(config, options, message):
+    with pytest.raises(InputError, match=message):
+        train(dataclasses.replace(config, **options))
+
+
+def test_mask_set_without_a_class(config, tmp_path):
+    MaskSet(torch.rand(1, 8, 8), ("fear",)).save(tmp_path / "fear.safetensors")
+    with pytest.raises(InputError, match=r"no mask for happiness, .*only fear|no mask for happiness.*fear"):
+        train(dataclasses.replace(config, priors=str(tmp_path / "fear.safetensors")))
+
+
+def test_modern_recipe_options_run_together(config):
+    config = dataclasses.replace(
+        config, precision="bf16", channels_last=True, accumulate=2, layer_decay=0.8, weight_decay=0.05, label_smoothing=0.1,
+        warmup_epochs=1, rotate=10, scale=0.1, jitter=0.2, erase=0.5, crop="random", flip_test=True, valid_split=None,
+        valid_fraction=0.3, test_split=None, mask_epochs=1,
+    )
+    summary = train(config)
+    assert summary["split"]["selected on"] == summary["split"]["reported on"] == "0.3 of train (seed 0)"
+
+
+def test_fine_tuning_from_a_saved_model(config):
+    train(dataclasses.replace(config, epochs=1))
+    tuned = dataclasses.replace(config, name="tuned", init=f"local-dir:{config.folder / 'model'}", lr=0.0, mask_lr=0.0,
+                                generator_lr=0.0, ema=0.0)
+    train(tuned)
+    before, after = weights(config), weights(tuned)
+    parameters = [k for k in before if "running" not in k and "num_batches" not in k]
+    assert all(torch.equal(before[k], after[k]) for k in parameters)
+
+
+def test_rates_follow_the_paper(config):
+    config = dataclasses.replace(config, schedule="linear", warmup_epochs=0)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = loop._create_scheduler(config, optimizer, updates=10, epochs=20)
+    rates = []
+    for _ in range(200):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    assert rates[:101] == [1.0] * 101
+    assert rates[150] == pytest.approx(0.5) and scheduler.get_last_lr()[0] == pytest.approx(0.0)
+
+
+def test_generator_has_its_own_rate_after_stage_one(config):
+    model = timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1)
+    config = dataclasses.replace(config, generator_lr=1e-5, lr=1e-4)
+    generator = {id(p) for p in model.mask_generator.parameters()}
+    for arm, expected in (("fmpn", 1e-5), ("no_prior", 1e-4)):
+        optimizer = loop._create_optimizer(dataclasses.replace(config, arm=arm), model, 1e-4, "joint")
+        rates = {(id(p) in generator, g["lr"]) for g in optimizer.param_groups for p in g["params"]}
+        assert rates == {(True, expected), (False, 1e-4)}
+        assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
