@@ -27,22 +27,21 @@ def train_main(args: Sequence[str] | None = None, prog: str = "fmpn train") -> N
     config = parse_config(args, prog)
 
     def run() -> None:
-        try:
-            summary = train(config)
-        except KeyboardInterrupt:
-            sys.exit(f"\nInterrupted. Finished epochs are kept: give the same options and --resume auto to go on with "
-                     f"the run's --name, in {config.output}.")
-        _print_result(summary)
+        _print_result(train(config))
 
     _guarded(run)
 
 
 def _guarded(run: Callable[[], None]) -> None:
-    """Print bad input as one line."""
+    """Print bad input, and an interruption, as one line."""
     try:
         run()
     except InputError as error:
-        sys.exit(f"error: {error}")
+        # One that was raised in a data-loading process comes with that process's traceback.
+        sys.exit(f"error: {str(error).rsplit('InputError: ', 1)[-1].strip()}")
+    except KeyboardInterrupt as interrupt:
+        print(f"\nInterrupted. {interrupt}", file=sys.stderr)
+        sys.exit(130)
 
 
 def _print_result(summary: dict) -> None:

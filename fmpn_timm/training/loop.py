@@ -72,13 +72,23 @@ def train(config: TrainConfig) -> dict[str, Any]:
         return json.loads((folder / "summary.json").read_text())
     set_seed(config.seed)
 
+    try:
+        summary = _train(config, accelerator)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Finished epochs are kept: go on with the same options and --name {config.name} --resume auto."
+        ) from None
+    accelerator.end_training()
+    return summary
+
+
+def _train(config: TrainConfig, accelerator: Accelerator) -> dict[str, Any]:
     data = _prepare_data(config, accelerator)
     model = _create_model(config, data.classes)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    run = Run(config, accelerator, data, model, Checkpoints(folder / "checkpoints", accelerator))
+    run = Run(config, accelerator, data, model, Checkpoints(config.folder / "checkpoints", accelerator))
     accelerator.init_trackers(config.name)
-    started = time.time()
     run.resume()
     if config.arm == "fmpn" and config.mask_epochs:
         run.stage("mask", MaskTask(model), config.mask_epochs, config.mask_lr, config.mask_batch_size)
@@ -88,9 +98,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         mask_weight = config.mask_weight if config.arm == "fmpn" else 0.0
         task = FMPNTask(model, mask_weight, config.class_weight, config.label_smoothing)
     run.stage("joint", task, config.epochs, config.lr, config.batch_size)
-    summary = run.finish(started)
-    accelerator.end_training()
-    return summary
+    return run.finish()
 
 
 @dataclass
@@ -355,7 +363,7 @@ class Run:
         writer.writerows(self.history)
         _write(self.config.folder / "summary.csv", text.getvalue())
 
-    def finish(self, started: float) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """Load the best epoch, look at the test split, write results, pictures and the model folder."""
         config, accelerator, data, model = self.config, self.accelerator, self.data, self.model
         accelerator.wait_for_everyone()

@@ -81,8 +81,9 @@ def test_truncated_picture_is_named(tmp_path, extension, kept):
     noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     data = cv2.imencode(f".{extension}", noise)[1].tobytes()
     path = tmp_path / f"face.{extension}"
-    path.write_bytes(data[: int(kept * len(data))])
-    with pytest.raises(InputError, match=rf"face\.{extension}: broken picture \({int(kept * len(data))} bytes\).*[Ff]etch"):
+    size = int(kept * len(data))
+    path.write_bytes(data[:size])
+    with pytest.raises(InputError, match=rf"face\.{extension}: broken picture \({size} bytes\).*[Ff]etch"):
         read_picture(path)
 
 

@@ -1,11 +1,15 @@
 """Tests of subject-independent splits."""
 
+from pathlib import Path
+
 import pytest
 
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.data.splits import split_by_subject, subject_folds
 from fmpn_timm.errors import InputError
+
+FOLDS = Path(__file__).resolve().parents[2].parent / "shared/reference/folds"
 
 
 def face_set(subjects: list[str | None], takes: int = 3) -> FaceSet:
@@ -94,3 +98,12 @@ def test_ten_folds_unless_asked():
 def test_fewer_subjects_than_folds():
     with pytest.raises(InputError, match="3 subjects cannot make 10 folds: ask for fewer"):
         subject_folds(face_set(["a", "b", "c"]).samples)
+
+
+@pytest.mark.skipif(not FOLDS.is_dir(), reason=f"the authors' folds are not at {FOLDS}")
+def test_folds_of_ck_plus_are_the_authors():
+    """Theirs are numbered from the last subjects to the first."""
+    files = [FOLDS / "CKPlus" / f"test_ids_{fold}.csv" for fold in range(10)]
+    authors = [sorted({name.split("_")[0] for name in file.read_text().split()}) for file in files]
+    faces = face_set([subject for fold in authors for subject in fold], takes=1)
+    assert subject_folds(faces.samples) == authors[::-1]

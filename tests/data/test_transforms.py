@@ -62,7 +62,7 @@ def test_mask_is_cropped_and_flipped_with_the_face(crop):
     for seed in range(40):
         torch.manual_seed(seed)
         out, out_mask = transform(face, mask)
-        torch.testing.assert_close(out[:1].as_subclass(torch.Tensor), out_mask.as_subclass(torch.Tensor), atol=0.003, rtol=0)
+        assert (out[:1] - out_mask).abs().max() < 0.003  # faces come in 256 levels
 
 
 @pytest.mark.parametrize("options", [{"rotate": 40}, {"scale": 0.3}, {"rotate": 25, "scale": 0.2, "crop": "random"}])
@@ -132,7 +132,7 @@ def test_faces_of_any_size_come_out_at_one(transform, size, mean):
     face, mask = transform(twins(size)[0], twins(LOAD)[1])
     assert alone.shape == face.shape == (3, SIZE, SIZE) and mask.shape == (1, SIZE, SIZE)
     assert alone.dtype == face.dtype == mask.dtype == torch.float32
-    assert 0 <= mask.min() and mask.max() <= 1
+    assert mask.min() >= 0 and mask.max() <= 1
 
 
 def test_evaluation_is_the_centre_and_has_no_chance_in_it():
@@ -148,7 +148,7 @@ def test_evaluation_is_the_centre_and_has_no_chance_in_it():
 
 def test_evaluation_keeps_the_mask_with_the_face():
     out, out_mask = eval_transform(SIZE, LOAD, ZERO, ONE)(*twins(LOAD))
-    torch.testing.assert_close(out[:1].as_subclass(torch.Tensor), out_mask.as_subclass(torch.Tensor), atol=0.003, rtol=0)
+    assert (out[:1] - out_mask).abs().max() < 0.003  # faces come in 256 levels
 
 
 def test_the_picture_that_went_in_is_left_alone():

@@ -37,7 +37,7 @@ def faces(backbone: str, batch: int) -> torch.Tensor:
     size = BACKBONES[backbone].get("img_size", 64)
     generator = torch.Generator().manual_seed(batch)
     coarse = torch.rand(batch, 3, 4, 4, generator=generator)
-    return nn.functional.interpolate(coarse, (size, size), mode="bilinear")
+    return nn.functional.interpolate(coarse, (size, size), mode="bilinear", align_corners=False)
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -110,13 +110,15 @@ def test_compiled_gradients_equal_eager():
             theirs.grad, ours.grad, rtol=1e-2, atol=1e-3 * max(scale, 1e-3), msg=lambda text, n=name: f"{n}: {text}")
 
 
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])  # the others go through it to ONNX
 @torch.inference_mode()
-def test_exported_program_survives_a_file_at_any_batch_size(model, backbone, tmp_path):
+def test_exported_program_survives_a_file_at_any_batch_size(backbone, tmp_path):
+    model = create(backbone)
     shapes = ({0: torch.export.Dim("batch")},)
     program = torch.export.export(model, (faces(backbone, 2),), dynamic_shapes=shapes)
     torch.export.save(program, tmp_path / "model.pt2")
     loaded = torch.export.load(tmp_path / "model.pt2").module()
-    for batch in (2, 5):
+    for batch in (1, 2, 5):
         torch.testing.assert_close(loaded(faces(backbone, batch)), model(faces(backbone, batch)), rtol=1e-5, atol=1e-5)
 
 
@@ -135,7 +137,7 @@ def run_onnx(module: nn.Module, x: torch.Tensor, names: list[str], path):
 def test_onnx_equals_eager_at_any_batch_size(model, backbone, tmp_path):
     session = run_onnx(model, faces(backbone, 2), ["logits"], tmp_path / "model.onnx")
     assert [i.name for i in session.get_inputs()] == ["face"]
-    for batch in (2, 5):
+    for batch in (1, 2, 5):
         x = faces(backbone, batch)
         (logits,) = session.run(None, {"face": x.numpy()})
         torch.testing.assert_close(torch.from_numpy(logits), model(x), rtol=1e-4, atol=1e-4)
@@ -146,7 +148,7 @@ def test_onnx_of_logits_and_mask_equals_eager(tmp_path):
     wrapped = WithMask(create("test_resnet")).eval()
     session = run_onnx(wrapped, faces("test_resnet", 2), ["logits", "motion_mask"], tmp_path / "model.onnx")
     assert [o.name for o in session.get_outputs()] == ["logits", "motion_mask"]
-    for batch in (2, 3):
+    for batch in (1, 3):
         x = faces("test_resnet", batch)
         logits, mask = session.run(None, {"face": x.numpy()})
         expected_logits, expected_mask = wrapped(x)
@@ -162,11 +164,3 @@ def test_torchscript_survives_a_file(model, backbone, tmp_path):
     scripted = torch.jit.load(str(tmp_path / "model.pt"))
     x = faces(backbone, 2)
     torch.testing.assert_close(scripted(x), model(x), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-@torch.inference_mode()
-def test_traced_equals_eager(model, backbone):
-    traced = torch.jit.trace(model, faces(backbone, 2), check_trace=False)
-    x = faces(backbone, 2).flip(0)
-    torch.testing.assert_close(traced(x), model(x), rtol=1e-5, atol=1e-5)

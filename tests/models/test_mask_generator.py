@@ -170,6 +170,6 @@ def test_checkpointed_blocks_run_again_for_the_backward_pass():
     generator = lively(MaskGenerator(width=4, blocks=2)).train()
     generator.grad_checkpointing = True
     calls = []
-    generator.blocks[0].register_forward_hook(lambda *_: calls.append(1))
+    generator.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
     generator(torch.rand(2, 1, 16, 16)).sum().backward()
     assert len(calls) == 2

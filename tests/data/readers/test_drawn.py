@@ -29,7 +29,10 @@ def test_splits_part_the_subjects(subjects, counts):
 def test_every_subject_shows_every_expression_in_every_take():
     faces = read_drawn(None, "train", subjects=5, takes=3)
     assert Counter((s.subject, s.expression, s.frame) for s in faces.samples) == {
-        (f"{subject:04d}", expression, take): 1 for subject in range(3) for expression in EXPRESSIONS for take in range(3)
+        (f"{subject:04d}", expression, take): 1
+        for subject in range(3)
+        for expression in EXPRESSIONS
+        for take in range(3)
     }
     assert faces.classes == EXPRESSIONS
 
@@ -67,7 +70,8 @@ def test_unknown_split_lists_the_splits():
 
 
 @pytest.mark.parametrize(
-    ("options", "named"), [({"glare": 1.0}, "'glare'"), ({"pose": 5.0}, "pose must be in"), ({"seed": -1}, "seed must be")]
+    ("options", "named"),
+    [({"glare": 1.0}, "'glare'"), ({"pose": 5.0}, "pose must be in"), ({"seed": -1}, "seed must be")],
 )
 def test_bad_options_are_refused_before_the_first_picture(options, named):
     with pytest.raises(InputError, match=named):

@@ -17,11 +17,13 @@ ARCHIVE = Path(__file__).resolve().parents[3].parent / "shared/data/ferplus_trai
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 
+SHARED = dict(neutral=4 / 9, anger=3 / 9, disgust=2 / 9)
+
 # Votes for neutral happiness surprise sadness anger disgust fear contempt unknown NF, then the label under either rule
 # and the shares that are not zero.
 CASES = {
     "clear": ((0, 10, 0, 0, 0, 0, 0, 0, 0, 0), "happiness", "happiness", {"happiness": 1}),
-    "no_majority": ((4, 0, 0, 1, 3, 2, 0, 0, 0, 0), None, "neutral", {"neutral": 4 / 9, "anger": 3 / 9, "disgust": 2 / 9}),
+    "no_majority": ((4, 0, 0, 1, 3, 2, 0, 0, 0, 0), None, "neutral", SHARED),
     "majority": ((0, 0, 6, 0, 0, 0, 4, 0, 0, 0), "surprise", "surprise", {"surprise": 0.6, "fear": 0.4}),
     "single_votes_dropped": ((1, 1, 1, 5, 1, 1, 0, 0, 0, 0), "sadness", "sadness", {"sadness": 1}),
     "half_is_no_majority": ((0, 0, 0, 0, 5, 5, 0, 0, 0, 0), None, "anger", {"anger": 0.5, "disgust": 0.5}),
@@ -56,15 +58,16 @@ def write_folders(root: Path, splits: dict[str, Rows] = SPLITS) -> None:
 
 def write_csvs(root: Path, splits: dict[str, Rows] = SPLITS) -> None:
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / "fer2013new.csv", "w", newline="") as labels, open(root / "fer2013.csv", "w", newline="") as pixels:
-        labels, pixels = csv.writer(labels), csv.writer(pixels)
-        labels.writerow(["Usage", "Image name", *EXPRESSIONS, "unknown", "NF"])
-        pixels.writerow(["emotion", "pixels", "Usage"])
-        for split, rows in splits.items():
-            not_a_face = ("", (0,) * 9 + (10,))  # FERPlus gives it no name
-            for name, votes in (rows[0], not_a_face, *rows[1:]):
-                labels.writerow([USAGES[split], name, *votes])
-                pixels.writerow([0, " ".join(map(str, grey(name).flat)), USAGES[split]])
+    labels = [["Usage", "Image name", *EXPRESSIONS, "unknown", "NF"]]
+    pixels = [["emotion", "pixels", "Usage"]]
+    for split, rows in splits.items():
+        not_a_face = ("", (0,) * 9 + (10,))  # FERPlus gives it no name
+        for name, votes in (rows[0], not_a_face, *rows[1:]):
+            labels.append([USAGES[split], name, *votes])
+            pixels.append([0, " ".join(map(str, grey(name).flat)), USAGES[split]])
+    for name, rows in (("fer2013new.csv", labels), ("fer2013.csv", pixels)):
+        with open(root / name, "w", newline="") as file:
+            csv.writer(file).writerows(rows)
 
 
 WRITERS = {"folders": write_folders, "csvs": write_csvs}
@@ -183,7 +186,8 @@ def test_wrong_columns_name_the_line_below_a_header(csvs):
 def test_missing_pictures_are_counted(folders):
     for name in ("majority.png", "unknown_wins.png"):
         (folders / "FER2013Train" / name).unlink()
-    with pytest.raises(InputError, match=rf"FER2013Train: 2 of the {len(ROWS)} .*first is majority\.png.*unpack it again"):
+    message = rf"FER2013Train: 2 of the {len(ROWS)} .*first is majority\.png.*unpack it again"
+    with pytest.raises(InputError, match=message):
         read_ferplus(folders)
     assert len(read_ferplus(folders, "valid")) > 0
 

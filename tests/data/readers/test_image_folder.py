@@ -114,7 +114,9 @@ def test_without_subjects_nobody_is_known(root):
     assert {s.subject for s in read_image_folder(root, "train").samples} == {None}
 
 
-@pytest.mark.parametrize(("text", "found"), [("file,person\na.png,1\n", "file, person"), ("image\na.png\n", "image"), ("", "")])
+@pytest.mark.parametrize(
+    ("text", "found"), [("file,person\na.png,1\n", "file, person"), ("image\na.png\n", "image"), ("", "")]
+)
 def test_bad_columns_of_subjects_are_reported(root, text, found):
     (root / "subjects.csv").write_text(text)
     with pytest.raises(InputError, match=rf"subjects\.csv: expected the columns image, subject, found {found}\."):
