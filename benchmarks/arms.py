@@ -3,7 +3,7 @@
     python benchmarks/arms.py --config drawn
     python benchmarks/arms.py --config ferplus --root DIR --compile true
 
-Takes the options of train.py, trains each arm in a run of its own (``--resume auto`` goes on after an interruption), and
+Takes the options of train.py, trains each arm in a run of its own (``--resume auto`` goes on after a stop), and
 writes ``benchmarks/arms-<name>.json`` and ``.md``: figures pooled and by class, data, rule, split, seed, versions.
 """
 

@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--batch-size", type=int, default=64)
     evaluate.add_argument("--workers", type=int, default=0)
     evaluate.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
+    evaluate.add_argument("--masks", metavar="PNG", help="draw the mean motion mask of each class to a picture file")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     evaluate.set_defaults(run=_evaluate)
 
@@ -140,6 +141,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         workers=options.workers,
         precision=options.precision,
+        masks_path=options.masks,
     )
     result = {"model": options.model, **result}
     if options.json:

@@ -1,5 +1,6 @@
 """Run a model over faces, and evaluate it on a data set."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.transforms import eval_transform
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import class_names
+from fmpn_timm.models import FMPN
+from fmpn_timm.priors import MaskSet, draw_sheet
 
 from .metrics import summarize, versions
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["evaluate", "mean_masks", "predict"]
 
 
 @torch.inference_mode()
@@ -58,6 +61,31 @@ def predict(
     return torch.cat(logits), torch.cat(labels)
 
 
+@torch.inference_mode()
+def mean_masks(model: FMPN, loader: DataLoader, accelerator: Accelerator, classes: tuple[str, ...], of: str) -> MaskSet:
+    """Mean motion mask of the faces of each class: what the generator has made of the prior masks.
+
+    Args:
+        model: The network, on the accelerator's device.
+        loader: Batches of a ``FaceDataset``, prepared by the accelerator.
+        accelerator: Gathers over processes, and sets the precision.
+        classes: Class names in the order of labels.
+        of: What the faces are of, for the record.
+    """
+    model.eval()
+    total, count = 0, torch.zeros(len(classes))
+    for batch in loader:
+        with accelerator.autocast():
+            masks = model.motion_mask(batch["image"])
+        masks, labels = accelerator.gather_for_metrics((masks.float(), batch["label"]))
+        member = nn.functional.one_hot(labels, len(classes)).T.float()  # (K, B)
+        total = total + torch.einsum("kb,bhw->khw", member, masks[:, 0]).cpu()
+        count += member.sum(1).cpu()
+    means = total / count.clamp(min=1)[:, None, None]
+    found = tuple(name for name, n in zip(classes, count, strict=True) if n)
+    return MaskSet(means.clamp(0, 1), classes, data=f"mean motion masks, {of}").select(found)
+
+
 def evaluate(
         model: nn.Module,
         faces: FaceSet,
@@ -66,6 +94,7 @@ def evaluate(
         batch_size: int = 64,
         workers: int = 0,
         precision: str = "no",
+        masks_path: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a trained model on a face set, with the model's own preprocessing and class order.
 
@@ -77,13 +106,14 @@ def evaluate(
         batch_size: Faces of a batch.
         workers: Processes that load data.
         precision: ``no`` (float32), ``bf16`` or ``fp16``.
+        masks_path: Picture file to draw the mean motion mask of each class to, for FMPN models.
 
     Returns:
         The figures of ``summarize``, and what they are of: ``dataset``, ``split``, ``rule``, ``options``, ``flip``,
         ``left_out`` (samples by class), ``versions``.
 
     Raises:
-        InputError: The data has classes the model does not know, or the model has no class names.
+        InputError: The data has classes the model does not know, or the model has no class names or no masks to draw.
     """
     classes = class_names(model)
     unknown = {name: n for name, n in faces.per_class().items() if n and name not in classes}
@@ -95,12 +125,17 @@ def evaluate(
     faces = faces.where(lambda s: s.expression in classes)
     if not len(faces):
         raise InputError(f"{faces.dataset} {faces.split} has no sample of a class that the model knows.")
+    if masks_path is not None and not isinstance(model, FMPN):
+        raise InputError(f"{type(model).__name__} has no motion masks: leave --masks out, or give an FMPN model.")
     accelerator = Accelerator(mixed_precision=precision)
     cfg = model.pretrained_cfg
     size = cfg["input_size"][-1]
     transform = eval_transform(size, round(size / cfg["crop_pct"]), cfg["mean"], cfg["std"])
     loader = DataLoader(FaceDataset(faces, classes, transform), batch_size=batch_size, num_workers=workers)
-    logits, labels = predict(model.to(accelerator.device), accelerator.prepare(loader), accelerator, flip)
+    loader = accelerator.prepare(loader)
+    logits, labels = predict(model.to(accelerator.device), loader, accelerator, flip)
+    if masks_path is not None:
+        draw_sheet(mean_masks(model, loader, accelerator, classes, f"{faces.dataset} {faces.split}"), masks_path)
     return {
         "dataset": faces.dataset,
         "split": faces.split,

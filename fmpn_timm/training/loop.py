@@ -36,7 +36,7 @@ from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask
 
 from .checkpoint import Checkpoints
 from .config import TrainConfig
-from .evaluation import predict
+from .evaluation import mean_masks, predict
 from .figures import draw_confusion, draw_faces
 from .metrics import summarize, versions
 
@@ -47,8 +47,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """Train as configured.
 
     Writes to ``<output>/<name>``: ``config.json``, ``summary.csv`` (one row an epoch), TensorBoard events (where it is
-    installed), ``checkpoints/``, and at the end ``summary.json``, ``confusion.png``, ``masks.png``, ``priors.png`` and
-    ``model/``, which ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
+    installed), ``checkpoints/``, and at the end ``summary.json``, ``confusion.png``, ``priors.png``, ``masks.png``
+    (faces with their masks), ``mean_masks.png`` (mean mask of each class), and ``model/``, which
+    ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
 
     Returns:
         The contents of ``summary.json``.
@@ -371,11 +372,11 @@ class Run:
         self.evaluated = model.to(accelerator.device)
         batch_size = max(config.batch_size // accelerator.num_processes, 1)
 
-        def evaluate(faces: FaceSet) -> dict[str, Any]:
-            return self._evaluate(accelerator.prepare(self._loader(faces, batch_size, train=False, with_mask=False)))
+        def loader(faces: FaceSet) -> DataLoader:
+            return accelerator.prepare(self._loader(faces, batch_size, train=False, with_mask=False))
 
-        valid = evaluate(data.valid)
-        reported = evaluate(data.test) if data.test is not None else valid
+        valid = self._evaluate(loader(data.valid))
+        reported = self._evaluate(loader(data.test)) if data.test is not None else valid
         summary = {
             "data": {"dataset": config.dataset, **data.train.options},
             "rule": data.train.options.get("rule"),
@@ -393,12 +394,15 @@ class Run:
             "versions": versions(),
             "config": dataclasses.asdict(config),
         }
+        of = f"{config.dataset} {summary['split']['reported on']}, seed {config.seed}"
+        if isinstance(model, FMPN):
+            masks = mean_masks(model, loader(data.test or data.valid), accelerator, data.classes, of)
         if accelerator.is_main_process:
             folder = config.folder
-            of = f"{config.dataset} {summary['split']['reported on']}, seed {config.seed}"
             draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")
             if isinstance(model, FMPN):
                 self._draw_faces(data.test or data.valid, folder / "masks.png")
+                draw_sheet(masks, folder / "mean_masks.png")
             results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}
             save_model(model, folder / "model", data.classes, config.size, config.size / config.load_size,
                        {"results.json": results})
