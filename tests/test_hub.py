@@ -15,7 +15,8 @@ CLASSES = ("fear", "anger", "neutral")
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1, num_classes=3).eval()
+    generator = dict(generator_width=4, generator_blocks=1)
+    return timm.create_model("fmpn", backbone="test_resnet", num_classes=3, **generator).eval()
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

@@ -46,9 +46,12 @@ class FaceDataset(Dataset):
         self.pictures = {} if cache else None
         self.labels = torch.tensor([classes.index(s.expression) for s in faces.samples])
         self.targets = torch.nn.functional.one_hot(self.labels, len(classes)).float()
-        if soft and faces.samples[0].votes is not None:
-            order = [faces.classes.index(name) for name in classes]
-            self.targets = torch.tensor([s.votes for s in faces.samples])[:, order]
+        if soft and all(s.votes is not None for s in faces.samples):
+            votes = torch.zeros(len(faces), len(classes))
+            for k, name in enumerate(classes):
+                if name in faces.classes:
+                    votes[:, k] = torch.tensor([s.votes[faces.classes.index(name)] for s in faces.samples])
+            self.targets = votes / votes.sum(1, keepdim=True)
 
     def __len__(self) -> int:
         return len(self.faces)

@@ -115,6 +115,8 @@ def import_masks(folder: str | Path, layout: str) -> MaskSet:
         if missing:
             files = f"0.png ... {len(classes) - 1}.png"
             raise InputError(f"{fold}: {', '.join(missing)} missing or broken; {layout} has {files}. Fetch them again.")
+        if (fold / f"{len(classes)}.png").exists():
+            raise InputError(f"{fold} has more than {layout}'s {len(classes)} masks: give the --layout they are of.")
         if len({mask.shape for mask in masks}) > 1:
             raise InputError(f"{fold}: the masks differ in size. Fetch them again.")
         sets.append(np.stack(masks))

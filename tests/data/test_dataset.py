@@ -144,3 +144,12 @@ def test_loader_stacks_the_items(transform, masks):
     shapes = {key: tuple(value.shape) for key, value in batch.items()}
     assert shapes == {"image": (4, 3, 6, 6), "mask": (4, 1, 6, 6), "target": (4, 3), "label": (4,), "index": (4,)}
     torch.testing.assert_close(batch["target"].sum(1), torch.ones(4))
+
+
+def test_soft_targets_over_other_classes_still_sum_to_one():
+    votes = (0.5, 0.25, 0.25)
+    sample = Sample("a", lambda: np.zeros((8, 8, 3), np.uint8), "neutral", votes=votes)
+    faces = FaceSet("made", "train", ("neutral", "happiness", "surprise"), (sample,))
+    transform = eval_transform(8, 8, (0, 0, 0), (1, 1, 1))
+    target = FaceDataset(faces, ("fear", "happiness", "neutral"), transform, soft=True)[0]["target"]
+    torch.testing.assert_close(target, torch.tensor([0.0, 1 / 3, 2 / 3]))

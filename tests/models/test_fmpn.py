@@ -220,7 +220,10 @@ def test_gradient_checkpointing_changes_no_logits_and_no_gradients(kwargs):
     calls = []
     saving.mask_generator.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
     x = faces(size_of(kwargs))
-    outputs = [m(x) for m in (plain, saving)]
+    outputs = []
+    for model in (plain, saving):
+        torch.manual_seed(3)  # stochastic depth
+        outputs.append(model(x))
     for logits in outputs:
         logits.logsumexp(1).sum().backward()
     assert len(calls) == 2  # again for the backward pass
@@ -363,15 +366,17 @@ def normalisation(model: FMPN) -> tuple[list[float], list[float]]:
     return model.backbone_mean.flatten().tolist(), model.backbone_std.flatten().tolist()
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
-def test_normalisation_is_the_backbones(name):
-    cfg = timm.get_pretrained_cfg(name)
-    mean, std = normalisation(small(name))
-    assert mean == pytest.approx(cfg.mean) and std == pytest.approx(cfg.std)
-
-
-def test_the_two_backbones_above_normalise_differently():
-    assert timm.get_pretrained_cfg("test_resnet").mean != timm.get_pretrained_cfg("test_vit").mean
+@pytest.mark.parametrize(
+    ("kwargs", "mean", "std"),
+    [
+        (TINY["resnet"], (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        (TINY["swin"], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ],
+    ids=["resnet", "swin"],
+)
+def test_normalisation_is_the_backbones(kwargs, mean, std):
+    model = small(**kwargs)
+    assert normalisation(model)[0] == pytest.approx(mean) and normalisation(model)[1] == pytest.approx(std)
 
 
 def test_normalisation_can_be_given_and_survives_a_round_trip(tmp_path):
@@ -645,7 +650,7 @@ def test_features_only_gives_the_maps_it_announces(kind):
 def test_features_of_a_saved_model_at_chosen_indices(kwargs, tmp_path):
     model, x = lively(small(**kwargs)), faces()
     features = create_model(saved(model, tmp_path / "m"), pretrained=True, features_only=True, out_indices=(1, 3))
-    assert features.feature_info.out_indices == [1, 3]
+    assert list(features.feature_info.out_indices) == [1, 3]
     expected = model.forward_intermediates(x, indices=[1, 3], intermediates_only=True)
     for ours, theirs in zip(features.eval()(x), expected, strict=True):
         same(ours, theirs)

@@ -287,3 +287,10 @@ class TestPublishedMasks:
         correlation = torch.corrcoef(torch.cat([m - m.mean(0) for m in masks]))[:6, 6:]
         same = torch.eye(6, dtype=torch.bool)
         assert correlation[same].mean() > 0.3 > 0 > correlation[~same].mean()
+
+
+def test_masks_of_another_layout_are_refused(tmp_path):
+    for k in range(7):  # CK+ has seven, MMI six
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.zeros((8, 8), np.uint8))
+    with pytest.raises(InputError, match="more than mmi's 6 masks.*--layout"):
+        import_masks(tmp_path, "mmi")

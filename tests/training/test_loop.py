@@ -185,7 +185,8 @@ def test_full_disk_keeps_the_checkpoint_before(config, monkeypatch):
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     monkeypatch.setattr(loop.Checkpoints, "save", full)
-    with pytest.raises(InputError, match=r"epoch-0003: the checkpoint could not be written.*epoch-0002 is whole.*resume"):
+    message = r"epoch-0003: the checkpoint could not be written.*epoch-0002 is whole.*resume"
+    with pytest.raises(InputError, match=message):
         train(config)
     assert sorted(p.name for p in (config.folder / "checkpoints").iterdir()) == ["epoch-0002"]
     monkeypatch.undo()
@@ -202,6 +203,7 @@ def test_full_disk_keeps_the_checkpoint_before(config, monkeypatch):
         (dict(priors="nowhere"), "No mask set 'nowhere'"),
         (dict(batch_size=9, accumulate=2), "multiple of --accumulate"),
         (dict(batch_size=64), "lower --batch_size"),
+        (dict(size=64, load_size=48), "--load_size 48"),
         (dict(mask_box=(0.5, 0.0, 0.2, 1.0)), "mask_box"),
         (dict(init="fmpn_resnet18"), "fmpn_resnet18"),
     ],
@@ -219,9 +221,9 @@ def test_mask_set_without_a_class(config, tmp_path):
 
 def test_modern_recipe_options_run_together(config):
     config = dataclasses.replace(
-        config, precision="bf16", channels_last=True, accumulate=2, layer_decay=0.8, weight_decay=0.05, label_smoothing=0.1,
-        warmup_epochs=1, rotate=10, scale=0.1, jitter=0.2, erase=0.5, crop="random", flip_test=True, valid_split=None,
-        valid_fraction=0.3, test_split=None, mask_epochs=1,
+        config, precision="bf16", channels_last=True, accumulate=2, layer_decay=0.8, weight_decay=0.05, warmup_epochs=1,
+        label_smoothing=0.1, rotate=10, scale=0.1, jitter=0.2, erase=0.5, crop="random", flip_test=True,
+        valid_split=None, valid_fraction=0.3, test_split=None, mask_epochs=1,
     )
     summary = train(config)
     assert summary["split"]["selected on"] == summary["split"]["reported on"] == "0.3 of train (seed 0)"

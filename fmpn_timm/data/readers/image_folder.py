@@ -47,6 +47,11 @@ def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
                 samples.append(Sample(str(path), partial(read_picture, str(path)), expression, subject))
     if not samples:
         raise InputError(f"{folder} holds no picture in a class folder: expected {folder}/<expression>/*.png or *.jpg.")
+    if subjects and not any(s.subject for s in samples):
+        raise InputError(
+            f"{root / 'subjects.csv'} names no picture of {folder}: its column image takes paths relative to {root}, "
+            f"such as {Path(samples[0].source).relative_to(root).as_posix()}."
+        )
     found = {s.expression for s in samples}
     if split is not None:  # a class may be absent from one split, and labels must not move because of it
         found |= {_class_name(c, s.name) for s in _folders(root) for c in _folders(s)}
@@ -67,7 +72,7 @@ def _class_name(folder: Path, split: str | None) -> str:
         raise InputError(f"{folder}: {error}{hint}") from None
 
 
-def _subjects(root: Path) -> dict[str, str]:
+def _subjects(root: Path) -> dict[str, str | None]:
     path = root / "subjects.csv"
     if not path.is_file():
         return {}
@@ -76,4 +81,4 @@ def _subjects(root: Path) -> dict[str, str]:
         if not {"image", "subject"} <= set(reader.fieldnames or ()):
             found = ", ".join(reader.fieldnames or ())
             raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so.")
-        return {row["image"]: row["subject"] for row in reader}
+        return {row["image"]: row["subject"] or None for row in reader}

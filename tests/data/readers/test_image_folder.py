@@ -172,3 +172,15 @@ def test_broken_picture_is_named(root, kept):
     sample = next(s for s in read_image_folder(root, "train").samples if s.source == str(path))
     with pytest.raises(InputError, match=rf"happy/a\.png: broken picture \({kept} bytes\)"):
         sample.picture()
+
+
+def test_subjects_of_other_pictures_are_refused(root):
+    (root / "subjects.csv").write_text("image,subject\nelsewhere/a.png,ann\n")
+    with pytest.raises(InputError, match=r"subjects.csv names no picture.*train/Angry/c.png"):
+        read_image_folder(root, "train")
+
+
+def test_an_empty_subject_is_nobody(root):
+    (root / "subjects.csv").write_text("image,subject\ntrain/happy/a.png,\ntrain/happy/b.png,ann\n")
+    subjects = [s.subject for s in read_image_folder(root, "train").samples]
+    assert subjects == [None, None, "ann", None]
