@@ -22,6 +22,14 @@ from .metrics import summarize, versions
 __all__ = ["evaluate", "mean_masks", "predict"]
 
 
+DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(accelerator: Accelerator, precision: str) -> torch.autocast:
+    """Autocast to a precision whatever the accelerator trains in, which one process cannot change."""
+    return torch.autocast(accelerator.device.type, DTYPES[precision], enabled=precision != "no")
+
+
 @torch.inference_mode()
 def predict(
         model: nn.Module,
@@ -30,16 +38,18 @@ def predict(
         flip: bool = False,
         progress: bool = True,
         channels_last: bool = False,
+        precision: str = "no",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and labels of all faces, each once, whatever the number of processes.
 
     Args:
         model: A classifier on the accelerator's device; it is set to evaluation mode.
         loader: Batches of a ``FaceDataset``, prepared by the accelerator.
-        accelerator: Gathers over processes, and sets the precision.
+        accelerator: Gathers over processes.
         flip: Average the logits of each face and its mirror image.
         progress: Show a progress bar on stderr.
         channels_last: Use the channels-last memory format.
+        precision: ``no`` (float32), ``bf16`` or ``fp16``.
 
     Returns:
         Logits (N, K) and labels (N,), on the CPU.
@@ -51,7 +61,7 @@ def predict(
         faces = batch["image"]
         if channels_last:
             faces = faces.contiguous(memory_format=torch.channels_last)
-        with accelerator.autocast():
+        with autocast(accelerator, precision):
             output = model(faces)
             if flip:
                 output = (output + model(faces.flip(-1))) / 2
@@ -62,20 +72,28 @@ def predict(
 
 
 @torch.inference_mode()
-def mean_masks(model: FMPN, loader: DataLoader, accelerator: Accelerator, classes: tuple[str, ...], of: str) -> MaskSet:
+def mean_masks(
+        model: FMPN,
+        loader: DataLoader,
+        accelerator: Accelerator,
+        classes: tuple[str, ...],
+        of: str,
+        precision: str = "no",
+) -> MaskSet:
     """Mean motion mask of the faces of each class: what the generator has made of the prior masks.
 
     Args:
         model: The network, on the accelerator's device.
         loader: Batches of a ``FaceDataset``, prepared by the accelerator.
-        accelerator: Gathers over processes, and sets the precision.
+        accelerator: Gathers over processes.
         classes: Class names in the order of labels.
         of: What the faces are of, for the record.
+        precision: ``no`` (float32), ``bf16`` or ``fp16``.
     """
     model.eval()
     total, count = 0, torch.zeros(len(classes))
     for batch in loader:
-        with accelerator.autocast():
+        with autocast(accelerator, precision):
             masks = model.motion_mask(batch["image"])
         masks, labels = accelerator.gather_for_metrics((masks.float(), batch["label"]))
         member = nn.functional.one_hot(labels, len(classes)).T.float()  # (K, B)
@@ -127,15 +145,16 @@ def evaluate(
         raise InputError(f"{faces.dataset} {faces.split} has no sample of a class that the model knows.")
     if masks_path is not None and not isinstance(model, FMPN):
         raise InputError(f"{type(model).__name__} has no motion masks: leave --masks out, or give an FMPN model.")
-    accelerator = Accelerator(mixed_precision=precision)
+    accelerator = Accelerator()
     cfg = model.pretrained_cfg
     size = cfg["input_size"][-1]
     transform = eval_transform(size, round(size / cfg["crop_pct"]), cfg["mean"], cfg["std"])
     loader = DataLoader(FaceDataset(faces, classes, transform), batch_size=batch_size, num_workers=workers)
     loader = accelerator.prepare(loader)
-    logits, labels = predict(model.to(accelerator.device), loader, accelerator, flip)
+    logits, labels = predict(model.to(accelerator.device), loader, accelerator, flip, precision=precision)
     if masks_path is not None:
-        draw_sheet(mean_masks(model, loader, accelerator, classes, f"{faces.dataset} {faces.split}"), masks_path)
+        of = f"{faces.dataset} {faces.split}"
+        draw_sheet(mean_masks(model, loader, accelerator, classes, of, precision), masks_path)
     return {
         "dataset": faces.dataset,
         "split": faces.split,

@@ -36,7 +36,7 @@ from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask
 
 from .checkpoint import Checkpoints
 from .config import TrainConfig
-from .evaluation import mean_masks, predict
+from .evaluation import autocast, mean_masks, predict
 from .figures import draw_confusion, draw_faces
 from .metrics import summarize, versions
 
@@ -336,9 +336,8 @@ class Run:
 
     def _evaluate(self, loader: DataLoader) -> dict[str, Any]:
         config = self.config
-        logits, labels = predict(
-            self.evaluated, loader, self.accelerator, config.flip_test, config.progress, config.channels_last
-        )
+        how = (config.flip_test, config.progress, config.channels_last, config.precision)
+        logits, labels = predict(self.evaluated, loader, self.accelerator, *how)
         return summarize(logits, labels, self.data.classes)
 
     @torch.inference_mode()
@@ -347,7 +346,7 @@ class Run:
         self.evaluated.eval()
         errors = []
         for batch in loader:
-            with self.accelerator.autocast():
+            with autocast(self.accelerator, self.config.precision):
                 mask = self.evaluated.motion_mask(batch["image"])
             error = (mask.float() - batch["mask"]).square().mean((1, 2, 3))
             errors.append(self.accelerator.gather_for_metrics(error).cpu())
@@ -398,7 +397,8 @@ class Run:
         }
         of = f"{config.dataset} {summary['split']['reported on']}, seed {config.seed}"
         if isinstance(model, FMPN):
-            masks = mean_masks(model, loader(data.test or data.valid), accelerator, data.classes, of)
+            test_loader = loader(data.test or data.valid)
+            masks = mean_masks(model, test_loader, accelerator, data.classes, of, config.precision)
         if accelerator.is_main_process:
             folder = config.folder
             draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")
