@@ -341,6 +341,7 @@ def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
 default_cfgs = generate_default_cfgs({
     "fmpn": _cfg("inception_v3"),
     "fmpn_inception_v3": _cfg("inception_v3"),
+    "fmpn_resnet18_small": _cfg("resnet18_small"),
     "fmpn_resnet18": _cfg("resnet18"),
     "fmpn_resnet50": _cfg("resnet50"),
     "fmpn_resnet152": _cfg("resnet152"),
@@ -365,6 +366,12 @@ def fmpn(pretrained: bool = False, backbone: str = "inception_v3", **kwargs) -> 
 def fmpn_inception_v3(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with Inception v3, the paper's network."""
     return _create_fmpn("fmpn_inception_v3", "inception_v3", pretrained=pretrained, **kwargs)
+
+
+@register_model
+def fmpn_resnet18_small(pretrained: bool = False, **kwargs) -> FMPN:
+    """FMPN with a half-width ResNet-18 for faces of some 48 pixels."""
+    return _create_fmpn("fmpn_resnet18_small", "resnet18_small", pretrained=pretrained, **kwargs)
 
 
 @register_model
