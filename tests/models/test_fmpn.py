@@ -19,7 +19,7 @@ create_model = timm.create_model  # some tests replace timm's
 BACKBONES = (
     "inception_v3", "resnet18", "resnet50", "resnet152", "vgg16_bn", "densenet121", "mobilenetv3_small_100",
     "mobilenetv3_large_100", "efficientnet_b0", "convnext_tiny", "vit_small_patch16_224",
-    "swin_tiny_patch4_window7_224",
+    "swin_tiny_patch4_window7_224", "resnet18_small",
 )
 NAMES = ("fmpn", *(f"fmpn_{name}" for name in BACKBONES))
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
