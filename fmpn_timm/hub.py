@@ -4,6 +4,8 @@ import copy
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import nn
 
 from fmpn_timm.errors import InputError
 
-__all__ = ["class_names", "load_model", "save_model"]
+__all__ = ["class_names", "load_model", "save_model", "weights_of"]
 
 
 def save_model(
@@ -73,12 +75,22 @@ def load_model(name: str, **kwargs: Any) -> nn.Module:
     """
     if name.startswith("local-dir:") and not (Path(name.removeprefix("local-dir:")) / "config.json").is_file():
         raise InputError(f"{name.removeprefix('local-dir:')} holds no config.json: give a run's model/ folder.")
-    try:
+    with weights_of(name):
         return timm.create_model(name, pretrained=True, **kwargs)
+
+
+@contextmanager
+def weights_of(name: str) -> Iterator[None]:
+    """Turn timm's and the Hub's errors about the weights of a model into one that names the mend."""
+    try:
+        yield
     except RepositoryNotFoundError as error:
         raise InputError(f"{name}: there is no such repository on the Hugging Face Hub, or it is private.") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
-        raise InputError(f"{name}: the Hugging Face Hub is out of reach ({error}). Use local-dir:<folder>.") from error
+        raise InputError(
+            f"{name}: its weights are not in the cache and the Hugging Face Hub is out of reach. Go online once, or "
+            "give weights you have (local-dir:<folder>), or none."
+        ) from error
     except RuntimeError as error:
         if any(text in str(error) for text in ("Unknown model", "No pretrained weights", "Invalid pretrained")):
             mend = "Give a name with weights, hf-hub:<repository> or local-dir:<folder>."

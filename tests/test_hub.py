@@ -53,6 +53,14 @@ def test_failed_save_leaves_the_folder_as_it_was(model, tmp_path, monkeypatch):
     hub.load_model(f"local-dir:{tmp_path / 'm'}")
 
 
+def test_the_hub_out_of_reach_is_one_clear_error(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="nobody/nothing.*local-dir"):
+        hub.load_model("hf-hub:nobody/nothing")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -29,7 +29,7 @@ from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.splits import split_by_subject
 from fmpn_timm.data.transforms import eval_transform, train_transform
 from fmpn_timm.errors import InputError
-from fmpn_timm.hub import load_model, save_model
+from fmpn_timm.hub import load_model, save_model, weights_of
 from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet, build_masks, draw_sheet
 from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask
@@ -157,7 +157,10 @@ def _create_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     if timm.is_model(config.backbone) and timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
         kwargs["img_size"] = config.size
     try:
-        return timm.create_model(name, num_classes=len(classes), **kwargs)
+        with weights_of(config.backbone):
+            return timm.create_model(name, num_classes=len(classes), **kwargs)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: {error} Check --backbone and --backbone_kwargs.") from error
 
