@@ -447,7 +447,9 @@ def _create_optimizer(config: TrainConfig, model: nn.Module, lr: float, stage: s
         backbone = model.backbone if isinstance(model, FMPN) else model
         exempt = backbone.no_weight_decay() if hasattr(backbone, "no_weight_decay") else ()
         if config.layer_decay < 1:
-            decayed = param_groups_layer_decay(backbone, config.weight_decay, exempt, config.layer_decay)
+            decayed = param_groups_layer_decay(
+                backbone, config.weight_decay, no_weight_decay_list=exempt, layer_decay=config.layer_decay
+            )
             groups += [dict(params=g["params"], weight_decay=g["weight_decay"], lr=lr * g["lr_scale"]) for g in decayed]
         else:
             groups += [dict(group, lr=lr) for group in param_groups_weight_decay(backbone, config.weight_decay, exempt)]
