@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 from fmpn_timm.errors import InputError
 
@@ -79,11 +79,11 @@ def read_picture(path: str | Path) -> np.ndarray:
     Raises:
         InputError: The file is missing or no picture can be decoded from it.
     """
+    if not Path(path).is_file():
+        raise InputError(f"{path} is missing: check the path, or unpack the data again.")
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): check the path, or unpack again.") from error
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        raise InputError(f"{path}: broken picture ({data.size} bytes). Fetch it again, or remove it and its label.")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        with Image.open(path) as picture:
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors of broken and truncated files
+        size = Path(path).stat().st_size
+        raise InputError(f"{path}: broken picture ({size} bytes). Fetch it again, or remove it and its label.") from error
