@@ -86,4 +86,5 @@ def read_picture(path: str | Path) -> np.ndarray:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors of broken and truncated files
         size = Path(path).stat().st_size
-        raise InputError(f"{path}: broken picture ({size} bytes). Fetch it again, or remove it and its label.") from error
+        mend = "Fetch it again, or remove it and its label."
+        raise InputError(f"{path}: broken picture ({size} bytes). {mend}") from error
