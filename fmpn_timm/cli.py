@@ -22,12 +22,16 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def train_main(args: Sequence[str] | None = None, prog: str = "fmpn train") -> None:
     """Entry point of ``train.py`` and ``fmpn train``."""
+    from accelerate import PartialState
+
     from fmpn_timm.training import parse_config, train
 
     config = parse_config(args, prog)
 
     def run() -> None:
-        _print_result(train(config))
+        summary = train(config)
+        if PartialState().is_main_process:
+            _print_result(summary)
 
     _guarded(run)
 

@@ -84,3 +84,14 @@ def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(tmp_path):
     assert process.returncode not in (0, None)
     assert "--resume auto" in err and "Traceback" not in err
     assert not list(checkpoints.glob(".*")) and list(checkpoints.glob("epoch-*/state.json"))
+
+
+def test_two_processes_write_one_run_and_count_every_sample_once(tmp_path):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
+    command = [*launch, str(ROOT / "train.py"), *TINY, "--output", str(tmp_path / "runs")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("fmpn: accuracy") == 1
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["drawn"]
+    summary = json.loads((tmp_path / "runs" / "drawn" / "summary.json").read_text())
+    assert summary["metrics"]["n"] == 16 == sum(row["n"] for row in summary["metrics"]["per_class"].values())
