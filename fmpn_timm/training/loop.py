@@ -38,6 +38,7 @@ from .checkpoint import Checkpoints
 from .config import TrainConfig
 from .evaluation import autocast, mean_masks, predict
 from .figures import draw_confusion, draw_faces
+from .interrupt import Interrupt
 from .metrics import summarize, versions
 
 __all__ = ["train"]
@@ -76,7 +77,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     set_seed(config.seed)
 
     try:
-        summary = _train(config, accelerator)
+        with Interrupt() as interrupt:
+            summary = _train(config, accelerator, interrupt)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"Finished epochs are kept: go on with the same options and --name {config.name} --resume auto."
@@ -85,12 +87,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
     return summary
 
 
-def _train(config: TrainConfig, accelerator: Accelerator) -> dict[str, Any]:
+def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) -> dict[str, Any]:
     data = _prepare_data(config, accelerator)
     model = _create_model(config, data.classes)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    run = Run(config, accelerator, data, model, Checkpoints(config.folder / "checkpoints", accelerator))
+    checkpoints = Checkpoints(config.folder / "checkpoints", accelerator)
+    run = Run(config, accelerator, data, model, checkpoints, interrupt)
     accelerator.init_trackers(config.name)
     run.resume()
     if config.arm == "fmpn" and config.mask_epochs:
@@ -174,6 +177,7 @@ class Run:
     data: Data
     model: nn.Module
     checkpoints: Checkpoints
+    interrupt: Interrupt
     done: int = 0  # epochs finished, over both stages
     best: int = 0  # the best epoch of stage 2, counted over both stages
     best_score: float = -math.inf
@@ -307,6 +311,7 @@ class Run:
         show = config.progress and accelerator.is_main_process
         bar = tqdm(loader, desc=title, unit="batch", disable=None if show else True, leave=False)
         for batch in bar:
+            self.interrupt.check()
             faces = batch["image"]
             if config.channels_last:
                 faces = faces.contiguous(memory_format=torch.channels_last)
