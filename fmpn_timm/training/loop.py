@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -366,7 +367,8 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         if self.config.progress:
-            tqdm.write("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+            line = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+            tqdm.write(line, file=sys.stderr)
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(k for r in self.history for k in r)))
         writer.writeheader()
