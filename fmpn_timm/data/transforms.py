@@ -39,6 +39,7 @@ def train_transform(
         crop: str = "five",
         rotate: float = 0.0,
         scale: float = 0.0,
+        shift: float = 0.0,
         jitter: float = 0.0,
         erase: float = 0.0,
 ) -> v2.Transform:
@@ -52,6 +53,7 @@ def train_transform(
         crop: ``five`` (corners and centre, the paper's) or ``random``.
         rotate: Random rotation up to this many degrees.
         scale: Random zoom up to this share.
+        shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share, face only.
         erase: Probability of erasing a rectangle, face only.
 
@@ -61,8 +63,9 @@ def train_transform(
     """
     crops = {"five": RandomFiveCrop, "random": v2.RandomCrop}
     steps = [v2.Resize((load_size, load_size), antialias=True)]
-    if rotate or scale:
-        steps.append(v2.RandomAffine(rotate, scale=(1 - scale, 1 + scale), interpolation=v2.InterpolationMode.BILINEAR))
+    if rotate or scale or shift:
+        zoom = (1 - scale, 1 + scale)
+        steps.append(v2.RandomAffine(rotate, (shift, shift), zoom, interpolation=v2.InterpolationMode.BILINEAR))
     steps += [crops[crop](size), v2.RandomHorizontalFlip()]
     if jitter:
         steps.append(v2.ColorJitter(brightness=jitter, contrast=jitter))

@@ -46,6 +46,7 @@ class TrainConfig:
         crop: ``five`` (corners and centre) or ``random``.
         rotate: Random rotation up to this many degrees.
         scale: Random zoom up to this share.
+        shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share.
         erase: Probability of erasing a rectangle of the face.
         mask_epochs: Epochs of stage 1, the mask generator alone.
@@ -105,6 +106,7 @@ class TrainConfig:
     crop: Literal["five", "random"] = "five"
     rotate: float = 0.0
     scale: float = 0.0
+    shift: float = 0.0
     jitter: float = 0.0
     erase: float = 0.0
 

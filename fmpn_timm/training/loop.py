@@ -277,7 +277,7 @@ class Run:
         config = self.config
         mean, std = self.model.pretrained_cfg["mean"], self.model.pretrained_cfg["std"]
         if train:
-            augmentation = (config.crop, config.rotate, config.scale, config.jitter, config.erase)
+            augmentation = (config.crop, config.rotate, config.scale, config.shift, config.jitter, config.erase)
             transform = train_transform(config.size, config.load_size, mean, std, *augmentation)
         else:
             transform = eval_transform(config.size, config.load_size, mean, std)

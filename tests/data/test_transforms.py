@@ -65,7 +65,9 @@ def test_mask_is_cropped_and_flipped_with_the_face(crop):
         assert (out[:1] - out_mask).abs().max() < 0.003  # faces come in 256 levels
 
 
-@pytest.mark.parametrize("options", [{"rotate": 40}, {"scale": 0.3}, {"rotate": 25, "scale": 0.2, "crop": "random"}])
+@pytest.mark.parametrize(
+    "options", [{"rotate": 40}, {"scale": 0.3}, {"shift": 0.2}, {"rotate": 25, "scale": 0.2, "crop": "random"}]
+)
 def test_mask_is_rotated_and_zoomed_with_the_face(options):
     plain, transform = (train_transform(56, 64, ZERO, ONE, **o) for o in ({}, options))
     face, mask = twins(64)
