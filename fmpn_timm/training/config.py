@@ -63,7 +63,7 @@ class TrainConfig:
         weight_decay: Weight decay; biases and norms are exempt.
         layer_decay: Factor on the learning rate from each layer of the backbone to the one before; 1 for none.
         schedule: ``linear`` (constant, then linear to 0 from the middle, the paper's) or ``cosine``.
-        warmup_epochs: Epochs of linear warm-up of each stage.
+        warmup_epochs: Epochs of linear warm-up of each stage, at most a quarter of the stage.
         clip: Largest norm of the gradient; 0 for no clipping.
         accumulate: Steps whose gradients are accumulated.
         ema: Decay of the exponential moving average of the weights; 0 for none.

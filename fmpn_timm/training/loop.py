@@ -467,7 +467,8 @@ def _create_optimizer(config: TrainConfig, model: nn.Module, lr: float, stage: s
 
 def _create_scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer, updates: int, epochs: int) -> LambdaLR:
     """Factor on the rates after each update: warm-up, then the paper's linear decay or a cosine."""
-    total, warmup = updates * epochs, round(updates * config.warmup_epochs)
+    total = updates * epochs
+    warmup = min(round(updates * config.warmup_epochs), total // 4)  # a short stage 1 must not be all warm-up
 
     def factor(update: int) -> float:
         if update < warmup:
