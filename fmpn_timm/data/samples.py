@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces.recipe import Recipe
 
 __all__ = ["FaceSet", "Sample", "read_picture"]
 
@@ -26,6 +27,8 @@ class Sample:
         sequence: Which recording of the subject, if any.
         frame: Position in the sequence, if any.
         votes: Share of the raters' votes for each class of the face set, summing to 1, if known.
+        landmarks: Loads the landmarks the data set gives, (5, 2) pixels (x, y) of the picture, in the order of
+            ``fmpn_timm.faces.REFERENCE_LANDMARKS``; None where it gives none.
     """
 
     source: str
@@ -35,6 +38,7 @@ class Sample:
     sequence: str | None = None
     frame: int | None = None
     votes: tuple[float, ...] | None = None
+    landmarks: Callable[[], np.ndarray] | None = None
 
     @property
     def role(self) -> str:
@@ -51,6 +55,8 @@ class FaceSet:
         classes: Canonical class names; their order is the order of labels.
         samples: The samples.
         options: What else decided which samples these are (label rule, seed, ...), JSON-serialisable, for the record.
+        neutral: Neutral faces of the same subjects that are no samples of the protocol: references for prior masks.
+        recipe: How the faces were aligned; None if the pictures are as the data set gives them.
     """
 
     dataset: str
@@ -58,6 +64,8 @@ class FaceSet:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    neutral: tuple[Sample, ...] = ()
+    recipe: Recipe | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -68,9 +76,9 @@ class FaceSet:
         return {name: count[name] for name in self.classes}
 
     def where(self, keep: Callable[[Sample], bool], split: str | None = None) -> "FaceSet":
-        """The samples for which ``keep`` is true."""
-        samples = tuple(s for s in self.samples if keep(s))
-        return replace(self, samples=samples, split=self.split if split is None else split)
+        """The samples, and neutral references, for which ``keep`` is true."""
+        samples, neutral = (tuple(s for s in of if keep(s)) for of in (self.samples, self.neutral))
+        return replace(self, samples=samples, neutral=neutral, split=self.split if split is None else split)
 
 
 def read_picture(path: str | Path) -> np.ndarray:

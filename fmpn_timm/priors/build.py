@@ -58,7 +58,7 @@ def build_masks(faces: FaceSet, size: int = 72, progress: bool = True) -> MaskSe
         InputError: There is no pair.
     """
     neutral = {}
-    for sample in faces.samples:
+    for sample in (*faces.neutral, *faces.samples):
         if sample.role == "neutral" and sample.subject is not None:
             neutral.setdefault(sample.subject, sample)
     expressive = [s for s in faces.samples if s.role == "expressive" and s.subject in neutral]

@@ -1,0 +1,115 @@
+"""The recipe: how a face is cut out of a picture, frozen in one object with a hash that travels with what it made."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fmpn_timm.errors import InputError
+
+from .alignment import REFERENCE_LANDMARKS, align_face
+
+__all__ = ["Recipe", "check_recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How faces are found, aligned and cut out.
+
+    Attributes:
+        detector: Where the five landmarks come from: the name of a detector, or ``dataset`` for the data set's own.
+        size: Height and width of the aligned face in pixels.
+        margin: What is added around the reference frame on every side, as a share of its side.
+        reference: Where the landmarks of an aligned face lie before the margin, five (x, y) as shares of the frame.
+        weights: Weight of each landmark in the alignment.
+        interpolation: ``linear``, ``cubic`` or ``area`` (linear after averaging down to about the size, no aliasing).
+        color: ``rgb``, the order of the channels; there is no other.
+    """
+
+    detector: str = "yunet"
+    size: int = 112
+    margin: float = 0.0
+    reference: tuple[tuple[float, float], ...] = tuple((float(x), float(y)) for x, y in REFERENCE_LANDMARKS.round(4))
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    interpolation: str = "area"
+    color: str = "rgb"
+
+    def __post_init__(self):
+        # JSON knows lists only; a recipe that was read must equal the one that was written
+        reference = tuple((round(float(x), 4), round(float(y), 4)) for x, y in self.reference)
+        object.__setattr__(self, "reference", reference)
+        object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
+        if len(self.reference) != 5 or len(self.weights) != 5:
+            raise InputError("A recipe has five reference landmarks and five weights.")
+        if self.size < 8 or not -0.3 < self.margin < 3 or min(self.weights) < 0 or sum(w > 0 for w in self.weights) < 2:
+            raise InputError(f"This recipe cuts no face: {self}.")
+        if self.interpolation not in ("linear", "cubic", "area") or self.color != "rgb":
+            raise InputError("A recipe's interpolation is linear, cubic or area, and its color rgb.")
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that name the recipe; equal for equal recipes on any machine."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-serialisable, with the hash."""
+        return {**json.loads(json.dumps(asdict(self))), "hash": self.hash}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Recipe":
+        """Read what ``as_dict`` wrote.
+
+        Raises:
+            InputError: A field is unknown, or the hash does not belong to the other fields.
+        """
+        fields = {k: v for k, v in values.items() if k != "hash"}
+        try:
+            recipe = cls(**fields)
+        except TypeError as error:
+            raise InputError(f"This recipe was written by another version of fmpn-timm: {error}.") from None
+        if values.get("hash", recipe.hash) != recipe.hash:
+            raise InputError(f"The recipe's hash {values['hash']} does not belong to its fields ({recipe.hash}).")
+        return recipe
+
+    def align(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        """Cut a face out of a picture.
+
+        Args:
+            image: RGB picture, uint8 (H, W, 3).
+            landmarks: (5, 2), pixels (x, y), in the order of ``REFERENCE_LANDMARKS``.
+
+        Returns:
+            Aligned face, RGB uint8 (size, size, 3).
+        """
+        reference = (np.asarray(self.reference) + self.margin) / (1 + 2 * self.margin)
+        return align_face(image, landmarks, self.size, reference, np.asarray(self.weights), self.interpolation)
+
+
+def check_recipe(have: Recipe | None, want: Recipe | None, where: str, override: bool = False) -> None:
+    """Refuse faces that were cut by another recipe than the model, or the masks, were made for.
+
+    Args:
+        have: The recipe of the faces at hand; None if they were taken as they are.
+        want: The recipe asked for; None if it is not known, and then anything goes.
+        where: What is at hand, for the message.
+        override: Go on in spite of a difference (``--any-recipe``).
+
+    Raises:
+        InputError: The recipes differ; the message names the fields.
+    """
+    if want is None or override or have == want:
+        return
+    if have is None:
+        raise InputError(
+            f"{where}: these faces are not aligned, and recipe {want.hash} is asked for. Prepare them with that recipe "
+            "(fmpn data prepare), or say --any-recipe."
+        )
+    mine, wanted = have.as_dict(), want.as_dict()
+    differ = [f"{k} {mine[k]} instead of {wanted[k]}" for k in mine if k != "hash" and mine[k] != wanted[k]]
+    raise InputError(
+        f"{where}: faces cut by recipe {have.hash}, asked for {want.hash} ({'; '.join(differ)}). Prepare the faces "
+        "again (fmpn data prepare), or say --any-recipe."
+    )
