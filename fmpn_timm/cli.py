@@ -103,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--split", default="train")
     build.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
     build.add_argument("--size", type=int, default=72, help="height and width of the masks in pixels (default: 72)")
+    build.add_argument("--light", choices=("none", "gain", "local"), default="gain",
+                       help="how the two faces' light is made alike (default: gain, one factor)")
+    build.add_argument("--smooth", type=float, default=0.01, help="blur of the mean difference, as a share of the size")
+    build.add_argument("--keep-all", action="store_true", help="refuse no pair")
     build.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     build.set_defaults(run=_priors_build)
     return parser
@@ -185,14 +189,22 @@ def _priors_import(options: argparse.Namespace) -> None:
 
 def _priors_build(options: argparse.Namespace) -> None:
     from fmpn_timm.data.readers import read_faces
-    from fmpn_timm.priors import build_masks
+    from fmpn_timm.priors import LIMITS, build_masks, draw_sheet
 
-    masks = build_masks(
-        read_faces(options.dataset, options.root, options.split, **_options(options.option)), options.size
-    )
+    faces = read_faces(options.dataset, options.root, options.split, **_options(options.option))
+    limits = None if options.keep_all else LIMITS
+    masks = build_masks(faces, options.size, options.light, options.smooth, limits)
     masks.save(options.out)
-    pairs = ", ".join(f"{name} {n}" for name, n in masks.pairs.items())
-    print(f"{options.out}: {len(masks.classes)} masks from {masks.data} (pairs: {pairs})")
+    sheet = options.out.with_suffix(".png")
+    draw_sheet(masks, sheet)
+    print(f"{options.out}: {len(masks.classes)} masks from {masks.data}, drawn to {sheet}")
+    for name in masks.classes:
+        print(f"  {name:10} {masks.pairs[name]:6} pairs, artefacts {masks.quality['artefacts'][name]:.3f}")
+    refused = masks.quality["refused"]
+    for pair in refused[:10]:
+        print(f"  refused {pair['source']}: {pair['reason']}", file=sys.stderr)
+    if len(refused) > 10:
+        print(f"  and {len(refused) - 10} more, listed in {options.out}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def test_priors_build_and_show(tmp_path, capsys):
     cli.main(["priors", "show", str(out), "--out", str(tmp_path / "sheet.png")])
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
     assert "happiness (3 pairs)" in capsys.readouterr().out
+    assert (tmp_path / "masks.png").stat().st_size > 10_000
 
 
 def test_priors_show_lists_the_sets_of_the_package(capsys):
