@@ -10,10 +10,16 @@ from fmpn_timm.errors import InputError
 from .drawn import read_drawn
 from .ferplus import read_ferplus
 from .image_folder import read_image_folder
+from .prepared import read_prepared
 
 __all__ = ["READERS", "read_faces"]
 
-READERS = {"drawn": read_drawn, "ferplus": read_ferplus, "folder": read_image_folder}
+READERS = {
+    "drawn": read_drawn,
+    "ferplus": read_ferplus,
+    "folder": read_image_folder,
+    "prepared": read_prepared,
+}
 
 
 def read_faces(dataset: str, root: str | Path | None = None, split: str = "train", **options: Any) -> FaceSet:
