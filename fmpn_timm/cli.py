@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
     evaluate.add_argument("--flip", action="store_true", help="average each face and its mirror image")
     evaluate.add_argument("--shared-classes", action="store_true", help="leave out samples of classes the model lacks")
+    evaluate.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
     evaluate.add_argument("--batch-size", type=int, default=64)
     evaluate.add_argument("--workers", type=int, default=0)
     evaluate.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
@@ -134,13 +135,15 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from fmpn_timm.data.readers import read_faces
-    from fmpn_timm.hub import load_model
+    from fmpn_timm.faces import check_recipe
+    from fmpn_timm.hub import load_model, recipe_of
     from fmpn_timm.training.evaluation import evaluate
 
     reader_options = _options(options.option)
     if options.rule:
         reader_options["rule"] = options.rule
     faces = read_faces(options.dataset, options.root, options.split, **reader_options)
+    check_recipe(faces.recipe, recipe_of(options.model), options.model, options.any_recipe)
     result = evaluate(
         load_model(options.model),
         faces,

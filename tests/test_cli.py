@@ -14,6 +14,7 @@ import torch
 
 from fmpn_timm import cli, hub
 from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.faces import Recipe
 from fmpn_timm.priors import MaskSet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,17 @@ def test_evaluate_prints_one_json_object_on_stdout(model_folder, capsys):
     result = json.loads(capsys.readouterr().out)
     assert {"accuracy", "macro_f1", "n", "per_class", "confusion", "rule", "split"} <= set(result)
     assert result["n"] == 8 and result["split"] == "test" and result["options"]["subjects"] == 5
+
+
+def test_evaluate_refuses_faces_of_another_recipe(model_folder, capsys):
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps({**config, "recipe": Recipe(size=64).as_dict()}))
+    command = ["evaluate", f"local-dir:{model_folder}", "--dataset", "drawn", "--split", "test", "--json",
+               "--option", "subjects=5", "--option", "takes=1"]
+    with pytest.raises(SystemExit, match="detector dataset instead of yunet.*--any-recipe"):
+        cli.main(command)
+    cli.main([*command, "--any-recipe"])
+    assert json.loads(capsys.readouterr().out)["n"] == 8
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Faces: from a picture to the aligned face that a model sees."""
 
 from .alignment import REFERENCE_LANDMARKS, align_face, five_of_68, similarity_transform
-from .recipe import Recipe, check_recipe
+from .recipe import FRAMING, Recipe, check_recipe
 
-__all__ = ["REFERENCE_LANDMARKS", "Recipe", "align_face", "check_recipe", "five_of_68", "similarity_transform"]
+__all__ = [
+    "FRAMING", "REFERENCE_LANDMARKS", "Recipe", "align_face", "check_recipe", "five_of_68", "similarity_transform",
+]
