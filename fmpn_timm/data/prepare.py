@@ -16,19 +16,17 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import FaceAligner
 
 from .samples import FaceSet, Sample
 from .sheet import draw_contact_sheet
-
-if TYPE_CHECKING:
-    from fmpn_timm.faces import FaceAligner
 
 __all__ = ["ROW_GROUP", "prepare_faces"]
 
@@ -40,7 +38,7 @@ BATCH = 32
 def prepare_faces(
         faces: FaceSet,
         out: str | Path,
-        aligner: "FaceAligner | None" = None,
+        aligner: FaceAligner | None = None,
         folds: dict[str, int] | None = None,
         root: str | Path | None = None,
         shard_size: int = 1024,
@@ -138,7 +136,7 @@ def _write_shard(
         chunk: Sequence[tuple[Sample, bool]],
         *,
         classes: tuple[str, ...],
-        aligner: "FaceAligner | None",
+        aligner: FaceAligner | None,
         recipe: str | None,
         folds: dict[str, int],
         root: str | None,
@@ -195,7 +193,7 @@ class _Found:
     reason: str = ""
 
 
-def _aligned(chunk: Sequence[tuple[Sample, bool]], aligner: "FaceAligner | None") -> Iterator[tuple[Any, _Found]]:
+def _aligned(chunk: Sequence[tuple[Sample, bool]], aligner: FaceAligner | None) -> Iterator[tuple[Any, _Found]]:
     """Each sample with its faces, or with the reason why it has none."""
     pictures, landmarks, broken = {}, {}, {}
     for i, (sample, _) in enumerate(chunk):
