@@ -87,6 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     evaluate.set_defaults(run=_evaluate)
 
+    data = commands.add_parser("data", help="look after data sets")
+    verbs = data.add_subparsers(required=True, metavar="VERB")
+    doctor = verbs.add_parser("doctor", help="say whether this is that data set, and what is missing or odd")
+    doctor.add_argument("name", metavar="NAME", help="name of the data set")
+    doctor.add_argument("root", metavar="ROOT", nargs="?", help="its folder; drawn faces have none")
+    doctor.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+    doctor.add_argument("--quick", action="store_true", help="open no picture")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    doctor.set_defaults(run=_data_doctor)
+
     priors = commands.add_parser("priors", help="build, import and show prior masks")
     verbs = priors.add_subparsers(required=True, metavar="VERB")
     show = verbs.add_parser("show", help="draw a sheet of a mask set")
@@ -164,6 +174,17 @@ def _evaluate(options: argparse.Namespace) -> None:
     for name, row in result["per_class"].items():
         if row["n"]:
             print(f"  {name:10} n = {row['n']:5}  recall {row['recall']:.3f}  F1 {row['f1']:.3f}")
+
+
+def _data_doctor(options: argparse.Namespace) -> None:
+    from fmpn_timm.data.doctor import examine, lines
+
+    report = examine(
+        options.name, options.root, decode=not options.quick, progress=sys.stderr.isatty(), **_options(options.option)
+    )
+    print(json.dumps(report) if options.json else "\n".join(lines(report)))
+    if not report["sound"]:
+        sys.exit(1)
 
 
 def _priors_show(options: argparse.Namespace) -> None:

@@ -7,18 +7,26 @@ from typing import Any
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
+from .affectnet import read_affectnet
 from .drawn import read_drawn
+from .fer2013 import read_fer2013
 from .ferplus import read_ferplus
 from .image_folder import read_image_folder
 from .prepared import read_prepared
+from .rafdb import read_rafdb
+from .sfew import read_sfew
 
 __all__ = ["READERS", "read_faces"]
 
 READERS = {
+    "affectnet": read_affectnet,
     "drawn": read_drawn,
+    "fer2013": read_fer2013,
     "ferplus": read_ferplus,
     "folder": read_image_folder,
     "prepared": read_prepared,
+    "rafdb": read_rafdb,
+    "sfew": read_sfew,
 }
 
 
