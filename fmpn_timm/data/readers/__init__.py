@@ -7,13 +7,33 @@ from typing import Any
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
+from .bp4d import read_bp4d
+from .bu3dfe import read_bu3dfe
+from .bu4dfe import read_bu4dfe
+from .ckplus import read_ckplus
 from .drawn import read_drawn
 from .ferplus import read_ferplus
 from .image_folder import read_image_folder
+from .jaffe import read_jaffe
+from .mmi import read_mmi
+from .oulu_casia import read_oulu_casia
+from .tfd import read_tfd
 
 __all__ = ["READERS", "read_faces"]
 
-READERS = {"drawn": read_drawn, "ferplus": read_ferplus, "folder": read_image_folder}
+READERS = {
+    "drawn": read_drawn,
+    "ferplus": read_ferplus,
+    "folder": read_image_folder,
+    "ckplus": read_ckplus,
+    "mmi": read_mmi,
+    "oulu_casia": read_oulu_casia,
+    "jaffe": read_jaffe,
+    "bu3dfe": read_bu3dfe,
+    "bu4dfe": read_bu4dfe,
+    "bp4d": read_bp4d,
+    "tfd": read_tfd,
+}
 
 
 def read_faces(dataset: str, root: str | Path | None = None, split: str = "train", **options: Any) -> FaceSet:
