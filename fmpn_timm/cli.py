@@ -86,6 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     evaluate.set_defaults(run=_evaluate)
 
+    data = commands.add_parser("data", help="look at data sets")
+    verbs = data.add_subparsers(required=True, metavar="VERB")
+    folds = verbs.add_parser("folds", help="print the folds of a protocol")
+    folds.add_argument("name", help="data set")
+    folds.add_argument("root", nargs="?", help="its folder; drawn faces need none")
+    folds.add_argument("--protocol", help="which of the data set's protocols (default: its first)")
+    folds.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="reader option")
+    folds.add_argument("--json", action="store_true", help="print subjects and samples of each fold as one JSON object")
+    folds.set_defaults(run=_data_folds)
+
     priors = commands.add_parser("priors", help="build, import and show prior masks")
     verbs = priors.add_subparsers(required=True, metavar="VERB")
     show = verbs.add_parser("show", help="draw a sheet of a mask set")
@@ -157,6 +167,29 @@ def _evaluate(options: argparse.Namespace) -> None:
     for name, row in result["per_class"].items():
         if row["n"]:
             print(f"  {name:10} n = {row['n']:5}  recall {row['recall']:.3f}  F1 {row['f1']:.3f}")
+
+
+def _data_folds(options: argparse.Namespace) -> None:
+    from fmpn_timm.data.protocols import file_names, get_protocol
+
+    protocol = get_protocol(options.name, options.protocol)
+    faces = protocol.read(options.root, **_options(options.option))
+    folds, names = protocol.cut(faces), file_names(faces)
+    if options.json:
+        print(json.dumps({"folds": {
+            str(n): {
+                "subjects": sorted({s.subject for s in fold.test.samples if s.subject is not None}),
+                "samples": sorted(names[s.source] for s in fold.test.samples),
+            }
+            for n, fold in folds.items()
+        }}))
+        return
+    subjects = {s.subject for s in faces.samples}
+    print(f"{options.name}, protocol {protocol.name}: {len(faces)} samples of {len(subjects)} subjects in {len(folds)} "
+          f"folds ({protocol.source})")
+    for n, fold in folds.items():
+        tested = {s.subject for s in fold.test.samples}
+        print(f"  fold {n}: {len(fold.test)} samples of {len(tested)} subjects to test on, {len(fold.train)} to train on")
 
 
 def _priors_show(options: argparse.Namespace) -> None:

@@ -102,7 +102,7 @@ def _tasks(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _check_edition(folder: Path, edition: str) -> None:
-    """Only BP4D+ has tasks 9 and 10; the wrong edition would swap sadness with surprise, and fear with nothing."""
+    """Only BP4D+ has tasks 9 and 10; read as the other edition, sadness would be surprise and fear anger."""
     has_ten = any(task.name.upper() in ("T9", "T10") for _, task in _tasks(folder))
     if has_ten != (edition == "plus"):
         have, other = ("has", "plus") if has_ten else ("has no", "spontaneous")
@@ -123,8 +123,9 @@ def _action_units(root: Path, subject: str, task: str) -> dict[int, int]:
             try:
                 frame, *units = (int(float(v)) for v in row)
             except ValueError:
+                got = ",".join(row)[:60]
                 raise InputError(
-                    f"{path}, line {line}: expected a frame and numbers, got {','.join(row)[:60]!r}. Use BP4D's own file."
+                    f"{path}, line {line}: expected a frame and numbers, got {got!r}. Use BP4D's own file."
                 ) from None
             counts[frame] = units.count(1)  # 0 is absent, 9 not known
     return counts

@@ -40,8 +40,8 @@ def read_bu3dfe(
     """
     check_choice("BU-3DFE", "split", split, ("all",))
     check_choice("BU-3DFE", "number of classes", classes, CLASSES)
-    levels = [levels] if isinstance(levels, int) else list(levels)
-    for level in levels:
+    levels = list(levels) if isinstance(levels, list | tuple) else [levels]
+    for level in levels or [None]:
         check_choice("BU-3DFE", "level", level, range(1, 5))
     expected = "pictures such as F0001_AN01WH_F2D.bmp"
     root = find_root(root, "BU-3DFE", lambda folder: any(_faces(folder)), expected, SUBJECT)
@@ -50,12 +50,14 @@ def read_bu3dfe(
     for path, name in _faces(root):
         subject, code, level = name[1].upper(), name[2].upper(), int(name[3])
         if code not in CODES or level not in range(5):
-            codes = ", ".join(CODES)
-            raise InputError(f"{path}: unknown expression {code}{name[3]}; BU-3DFE has {codes} and levels 1 to 4 (00 for "
-                             "neutral). Rename or remove it.")
+            raise InputError(
+                f"{path}: unknown expression {code}{name[3]}; BU-3DFE has {', '.join(CODES)} and the levels 01 to 04 "
+                "(00 for neutral). Rename or remove it."
+            )
         folders.add("one folder" if path.parent == root else "subjects")
         if code == "NE" or level in levels:
-            samples.append(Sample(str(path), partial(read_picture, str(path)), CODES[code], subject, CODES[code], level))
+            picture = partial(read_picture, str(path))
+            samples.append(Sample(str(path), picture, CODES[code], subject, CODES[code], level))
     options = {"classes": classes, "levels": levels, "layout": " and ".join(sorted(folders))}
     return make_face_set("bu3dfe", root, CLASSES[classes], samples, options)
 

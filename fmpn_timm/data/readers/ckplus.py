@@ -116,7 +116,8 @@ def _expression(path: Path) -> str:
     except ValueError:
         raise InputError(f"{path}: expected one number, got {text[:40]!r}. Unpack Emotion_labels.zip again.") from None
     if code not in range(len(CODES)):
-        raise InputError(f"{path}: unknown code {text}; CK+ has 0 to 7 ({', '.join(CODES)}). Use CK+'s own label files.")
+        known = ", ".join(CODES)
+        raise InputError(f"{path}: unknown code {text}; CK+ has 0 to 7 ({known}). Use CK+'s own label files.")
     return CODES[int(code)]
 
 

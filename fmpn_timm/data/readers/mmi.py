@@ -150,6 +150,8 @@ def _emotion(path: Path | None) -> str | int | None:
     for element in _elements(path, "metatag"):
         if element.get("Name", "").lower() == "emotion":
             value = element.get("Value", "").strip()
+            if not value:
+                return None
             if not value.isdecimal():
                 raise InputError(f"{path}: the emotion is a number, not {value!r}. Fetch the file again.")
             return CODES.get(int(value), int(value))

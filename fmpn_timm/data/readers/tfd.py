@@ -1,7 +1,7 @@
 """TFD, the Toronto Face Database: 4,178 labelled grey faces in five official folds.
 
 Susskind et al., `The Toronto Face Database`, technical report, University of Toronto 2010. One MATLAB file,
-``TFD_48x48.mat`` or ``TFD_96x96.mat``: ``images`` (N, size, size), ``labs_ex`` and ``labs_id`` (N) and ``folds`` (N, 5).
+``TFD_48x48.mat`` or ``TFD_96x96.mat``: ``images`` (N, size, size), ``labs_ex`` and ``labs_id`` (N), ``folds`` (N, 5).
 """
 
 import re
@@ -89,7 +89,8 @@ def _arrays(path: Path, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     for name, values, known in (("labs_ex", labels, {-1, *range(1, len(CODES) + 1)}), ("folds", folds, range(4))):
         unknown = sorted(set(np.unique(values).tolist()) - set(known))
         if unknown:
-            raise InputError(f"{path}: unknown code {unknown[0]} in {name}; TFD has {sorted(known)}. Use TFD's own file.")
+            codes = ", ".join(map(str, sorted(known)))
+            raise InputError(f"{path}: unknown code {unknown[0]} in {name}; TFD has {codes}. Use TFD's own file.")
     if images.dtype != np.uint8:
         scale = 255 if images.max(initial=0) <= 1 else 1
         images = np.clip(np.round(images * scale), 0, 255).astype(np.uint8)
