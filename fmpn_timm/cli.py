@@ -189,7 +189,7 @@ def _data_folds(options: argparse.Namespace) -> None:
           f"folds ({protocol.source})")
     for n, fold in folds.items():
         tested = {s.subject for s in fold.test.samples}
-        print(f"  fold {n}: {len(fold.test)} samples of {len(tested)} subjects to test on, {len(fold.train)} to train on")
+        print(f"  fold {n}: test on {len(fold.test)} samples of {len(tested)} subjects, train on {len(fold.train)}")
 
 
 def _priors_show(options: argparse.Namespace) -> None:

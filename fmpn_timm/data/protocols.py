@@ -88,9 +88,9 @@ class Protocol:
         """
         if faces.dataset != self.dataset or (self.classes and faces.classes != self.classes):
             raise InputError(
-                f"Protocol {self.name} is for {self.dataset} with {', '.join(self.classes) or 'any classes'}, and these "
-                f"are faces of {faces.dataset} with {', '.join(faces.classes)}. Name another protocol, or leave the "
-                "options that change the classes."
+                f"Protocol {self.name} is for {self.dataset} with {', '.join(self.classes) or 'any class'}; these are "
+                f"faces of {faces.dataset} with {', '.join(faces.classes)}. Name another protocol, or leave "
+                "the options that change the classes."
             )
         if self.rule == "official":
             return {n: _official_fold(faces, n) for n in range(self.number)}
@@ -117,7 +117,7 @@ def _official_fold(faces: FaceSet, n: int) -> Fold:
         for part in ("train", "test", "valid")
     )
     if not train.samples or not test.samples:
-        raise InputError(f"{faces.dataset}: fold {n} has no face to train on, or none to test on. Read all of the data.")
+        raise InputError(f"{faces.dataset}: fold {n} has no face to train or none to test on. Read all of the data.")
     return Fold(train, test, valid)
 
 
