@@ -89,13 +89,36 @@ def _parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="look after data sets")
     verbs = data.add_subparsers(required=True, metavar="VERB")
-    doctor = verbs.add_parser("doctor", help="say whether this is that data set, and what is missing or odd")
-    doctor.add_argument("name", metavar="NAME", help="name of the data set")
-    doctor.add_argument("root", metavar="ROOT", nargs="?", help="its folder; drawn faces have none")
-    doctor.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+
+    def data_verb(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=help)
+        verb.add_argument("name", metavar="NAME", help="name of the data set")
+        verb.add_argument("root", metavar="ROOT", nargs="?", help="its folder; drawn faces have none")
+        verb.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+        verb.set_defaults(run=run)
+        return verb
+
+    doctor = data_verb("doctor", _data_doctor, "say whether this is that data set, and what is missing or odd")
     doctor.add_argument("--quick", action="store_true", help="open no picture")
     doctor.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    doctor.set_defaults(run=_data_doctor)
+    folds = data_verb("folds", _data_folds, "print the folds of a protocol")
+    folds.add_argument("--protocol", help="which of the data set's protocols (default: its first)")
+    folds.add_argument("--json", action="store_true", help="print subjects and samples of each fold as one JSON object")
+    prepare = data_verb("prepare", _data_prepare, "find and align the faces once, into Parquet shards")
+    prepare.add_argument("out", metavar="OUT", type=Path, help="folder of the prepared set")
+    prepare.add_argument("--split", action="append", help="split to prepare, may be repeated (default: train)")
+    prepare.add_argument("--protocol", help="read by this protocol of the data set, and write its folds")
+    prepare.add_argument("--detector", default="yunet", help="yunet, retinaface, or dataset for its own landmarks")
+    prepare.add_argument("--size", type=int, default=112, help="height and width of the faces in pixels (default: 112)")
+    prepare.add_argument("--margin", type=float, default=0.0, help="added on every side, as a share of the face")
+    prepare.add_argument("--weights", type=float, nargs=5, default=(1, 1, 1, 1, 1), metavar="W",
+                         help="weight of each landmark in the alignment: eyes, nose, corners of the mouth")
+    prepare.add_argument("--faces", choices=("largest", "all"), default="largest", help="which faces of a picture")
+    prepare.add_argument("--missing", choices=("skip", "center"), default="skip",
+                         help="a picture without a face is skipped (and listed), or its middle is taken")
+    prepare.add_argument("--as-is", action="store_true", help="take the pictures as they are")
+    prepare.add_argument("--workers", type=int, default=0, help="processes that work beside this one")
+    prepare.add_argument("--shard-size", type=int, default=1024, help="samples of a shard (default: 1024)")
 
     priors = commands.add_parser("priors", help="build, import and show prior masks")
     verbs = priors.add_subparsers(required=True, metavar="VERB")
@@ -185,6 +208,56 @@ def _data_doctor(options: argparse.Namespace) -> None:
     print(json.dumps(report) if options.json else "\n".join(lines(report)))
     if not report["sound"]:
         sys.exit(1)
+
+
+def _data_folds(options: argparse.Namespace) -> None:
+    from fmpn_timm.data.protocols import file_names, get_protocol
+
+    protocol = get_protocol(options.name, options.protocol)
+    faces = protocol.read(options.root, **_options(options.option))
+    folds, names = protocol.cut(faces), file_names(faces)
+    if options.json:
+        print(json.dumps({"folds": {
+            str(n): {
+                "subjects": sorted({s.subject for s in fold.test.samples if s.subject is not None}),
+                "samples": sorted(names[s.source] for s in fold.test.samples),
+            }
+            for n, fold in folds.items()
+        }}))
+        return
+    subjects = {s.subject for s in faces.samples}
+    print(f"{options.name}, protocol {protocol.name}: {len(faces)} samples of {len(subjects)} subjects in {len(folds)} "
+          f"folds ({protocol.source})")
+    for n, fold in folds.items():
+        tested = {s.subject for s in fold.test.samples}
+        print(f"  fold {n}: test on {len(fold.test)} samples of {len(tested)} subjects, train on {len(fold.train)}")
+
+
+def _data_prepare(options: argparse.Namespace) -> None:
+    from fmpn_timm.data.prepare import prepare_faces
+    from fmpn_timm.data.protocols import get_protocol
+    from fmpn_timm.data.readers import read_faces
+    from fmpn_timm.faces import FaceAligner, Recipe
+
+    aligner = None
+    if not options.as_is:
+        recipe = Recipe(options.detector, options.size, options.margin, weights=tuple(options.weights))
+        aligner = FaceAligner(recipe, policy=options.faces, missing=options.missing)
+    reader_options, folds = _options(options.option), None
+    if options.protocol:
+        protocol = get_protocol(options.name, options.protocol)
+        sets = [protocol.read(options.root, **reader_options)]
+        folds = {s.source: n for n, fold in protocol.cut(sets[0]).items() for s in fold.test.samples}
+    else:
+        splits = options.split or ["train"]
+        sets = [read_faces(options.name, options.root, split, **reader_options) for split in splits]
+    for faces in sets:
+        entry = prepare_faces(
+            faces, options.out, aligner, folds, options.root, options.shard_size, options.workers
+        )
+        print(f"{options.out}, {faces.split}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
+              f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "
+              f"(listed in {options.out / 'skipped.csv'})")
 
 
 def _priors_show(options: argparse.Namespace) -> None:
