@@ -5,8 +5,12 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fmpn_timm.errors import InputError
+
+if TYPE_CHECKING:
+    from fmpn_timm.priors import MaskSet
 
 __all__ = ["main", "train_main"]
 
@@ -140,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--light", choices=("none", "gain", "local"), default="gain",
                        help="how the two faces' light is made alike (default: gain, one factor)")
     build.add_argument("--smooth", type=float, default=0.01, help="blur of the mean difference, as a share of the size")
+    build.add_argument("--protocol", help="read by this protocol of the data set; needed for --fold")
+    build.add_argument("--fold", help="use a fold's training subjects only: its number, or all for a set of each fold")
     build.add_argument("--keep-all", action="store_true", help="refuse no pair")
     build.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     build.set_defaults(run=_priors_build)
@@ -285,23 +291,47 @@ def _priors_import(options: argparse.Namespace) -> None:
 
 
 def _priors_build(options: argparse.Namespace) -> None:
+    from fmpn_timm.data.protocols import get_protocol
     from fmpn_timm.data.readers import read_faces
-    from fmpn_timm.priors import LIMITS, build_masks, draw_sheet
+    from fmpn_timm.priors import LIMITS, build_masks
 
-    faces = read_faces(options.dataset, options.root, options.split, **_options(options.option))
     limits = None if options.keep_all else LIMITS
-    masks = build_masks(faces, options.size, options.light, options.smooth, limits)
-    masks.save(options.out)
-    sheet = options.out.with_suffix(".png")
+    reader_options = _options(options.option)
+    if options.protocol or options.fold:
+        protocol = get_protocol(options.dataset, options.protocol)
+        faces = protocol.read(options.root, **reader_options)
+    else:
+        faces = read_faces(options.dataset, options.root, options.split, **reader_options)
+    if options.fold is None:
+        sets = {options.out: faces}
+    else:
+        folds = {str(n): fold.train for n, fold in protocol.cut(faces).items()}
+        if options.fold not in (*folds, "all"):
+            known = ", ".join(folds)
+            raise InputError(f"--fold {options.fold}: protocol {protocol.name} has the folds {known}, or all.")
+        chosen = folds if options.fold == "all" else {options.fold: folds[options.fold]}
+        stem = options.out.with_suffix("")
+        sets = {stem.with_name(f"{stem.name}-{n}.safetensors") if options.fold == "all" else options.out: train
+                for n, train in chosen.items()}
+    for path, faces in sets.items():
+        _report_masks(build_masks(faces, options.size, options.light, options.smooth, limits), path)
+
+
+def _report_masks(masks: "MaskSet", path: Path) -> None:
+    """Write a mask set and its sheet, and say what went into it."""
+    from fmpn_timm.priors import draw_sheet
+
+    masks.save(path)
+    sheet = path.with_suffix(".png")
     draw_sheet(masks, sheet)
-    print(f"{options.out}: {len(masks.classes)} masks from {masks.data}, drawn to {sheet}")
+    print(f"{path}: {len(masks.classes)} masks from {masks.data}, drawn to {sheet}")
     for name in masks.classes:
         print(f"  {name:10} {masks.pairs[name]:6} pairs, artefacts {masks.quality['artefacts'][name]:.3f}")
     refused = masks.quality["refused"]
     for pair in refused[:10]:
         print(f"  refused {pair['source']}: {pair['reason']}", file=sys.stderr)
     if len(refused) > 10:
-        print(f"  and {len(refused) - 10} more, listed in {options.out}", file=sys.stderr)
+        print(f"  and {len(refused) - 10} more, listed in {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ TINY = [
 
 @pytest.fixture
 def model_folder(tmp_path) -> Path:
+    return _model(tmp_path)
+
+
+def _model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     model = timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1, num_classes=8)
     hub.save_model(model, tmp_path / "model", EXPRESSIONS, size=32, crop_pct=0.9)
@@ -79,6 +83,29 @@ def test_priors_build_and_show(tmp_path, capsys):
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
     assert "happiness (3 pairs)" in capsys.readouterr().out
     assert (tmp_path / "masks.png").stat().st_size > 10_000
+
+
+def test_priors_of_a_fold_are_made_of_its_training_subjects(tmp_path, capsys):
+    out = tmp_path / "masks.safetensors"
+    few = ["--option", "subjects=10", "--option", "takes=1"]
+    cli.main(["priors", "build", *few, "--protocol", "ten-folds", "--fold", "3", "--size", "24", "--out", str(out),
+              "--keep-all"])
+    masks = MaskSet.load(out)
+    assert masks.pairs["fear"] == 9 and "fold 3 train" in masks.data
+    with pytest.raises(SystemExit, match="--fold 12: protocol ten-folds has the folds 0, 1"):
+        cli.main(["priors", "build", *few, "--protocol", "ten-folds", "--fold", "12", "--out", str(out)])
+
+
+def test_data_prepare_and_folds(tmp_path, capsys):
+    few = ["--option", "subjects=10", "--option", "takes=1", "--option", "size=24"]
+    cli.main(["data", "prepare", "drawn", str(tmp_path / "out"), *few, "--protocol", "ten-folds", "--as-is"])
+    assert "80 faces in 1 shard(s), 0 skipped" in capsys.readouterr().out
+    cli.main(["data", "folds", "drawn", *few, "--json"])
+    folds = json.loads(capsys.readouterr().out)["folds"]
+    assert len(folds) == 10 and len(folds["3"]["samples"]) == 8 and folds["3"]["subjects"] == ["0003"]
+    cli.main(["evaluate", f"local-dir:{_model(tmp_path)}", "--dataset", "prepared", "--root", str(tmp_path / "out"),
+              "--split", "test", "--option", "fold=3", "--json"])
+    assert json.loads(capsys.readouterr().out)["n"] == 8
 
 
 def test_priors_show_lists_the_sets_of_the_package(capsys):
