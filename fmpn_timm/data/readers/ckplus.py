@@ -56,6 +56,10 @@ def read_ckplus(root: str | Path, split: str = "all", classes: int = 7, frames: 
         classes: 7 expressions (with contempt), 8 (and neutral) or 6 (without contempt and neutral).
         frames: Pictures taken from the end of each sequence.
 
+    Returns:
+        The faces. The options say where they were found, and how many sequences lack their first picture, which some
+        leave out to save space; with 8 classes that is an error.
+
     Raises:
         InputError: Wrong root or option, no labels, an unreadable or unknown label, or pictures missing.
     """
@@ -69,13 +73,20 @@ def read_ckplus(root: str | Path, split: str = "all", classes: int = 7, frames: 
         raise InputError(f"{root / 'Emotion'} is missing: unpack Emotion_labels.zip beside {images}.")
 
     labels = {(subject, sequence): label for subject, sequence, label in _labels(root / emotions)}
-    empty, samples = [], []
+    broken, without_neutral, samples = [], 0, []
     for (subject, sequence), expression in sorted(labels.items()):
         folder = root / images / subject / sequence
         pictures = sorted(visible_files(folder, PICTURES), key=frame_number)
-        if len(pictures) <= frames:
-            empty.append(f"{folder} ({len(pictures)} pictures)")
+        has_neutral = bool(pictures) and frame_number(pictures[0]) == 1
+        if len(pictures) < frames + (has_neutral or classes == 8):
+            broken.append(f"{folder} ({len(pictures)} pictures)")
+        elif classes == 8 and not has_neutral:
+            broken.append(f"{folder} (no first picture)")
         elif expression in CLASSES[classes]:
+            without_neutral += not has_neutral
+            roles = [(path, expression) for path in pictures[-frames:]]
+            if has_neutral:
+                roles.insert(0, (pictures[0], "neutral"))
             given = root / landmarks / subject / sequence if landmarks else None
             samples += (
                 Sample(
@@ -87,14 +98,15 @@ def read_ckplus(root: str | Path, split: str = "all", classes: int = 7, frames: 
                     frame=frame_number(path),
                     landmarks=_landmarks_of(path, given),
                 )
-                for path, label in _roles(pictures, expression, frames)
+                for path, label in roles
             )
-    if empty:
+    if broken:
         raise InputError(
-            f"{root / images}: {len(empty)} of the {len(labels)} labelled sequences have fewer than {frames + 1} "
-            f"pictures, the first is {empty[0]}. The archive is half unpacked: unpack it again."
+            f"{root / images}: {len(broken)} of the {len(labels)} labelled sequences have too few pictures, the first "
+            f"is {broken[0]}. The archive is half unpacked: unpack it again."
         )
-    options = {"classes": classes, "frames": frames, "images": images, "labels": emotions, "landmarks": landmarks}
+    options = {"classes": classes, "frames": frames, "images": images, "labels": emotions, "landmarks": landmarks,
+               "without_neutral": without_neutral}
     return make_face_set("ckplus", root, CLASSES[classes], samples, options)
 
 
@@ -119,10 +131,6 @@ def _expression(path: Path) -> str:
         known = ", ".join(CODES)
         raise InputError(f"{path}: unknown code {text}; CK+ has 0 to 7 ({known}). Use CK+'s own label files.")
     return CODES[int(code)]
-
-
-def _roles(pictures: list[Path], expression: str, frames: int) -> list[tuple[Path, str]]:
-    return [(pictures[0], "neutral"), *((path, expression) for path in pictures[-frames:])]
 
 
 def _landmarks_of(picture: Path, folder: Path | None) -> partial | None:

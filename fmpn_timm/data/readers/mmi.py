@@ -130,19 +130,22 @@ def _videos(session: Path) -> Iterator[tuple[Path, str, str, str | int | None, i
         if name is None:
             continue
         annotation = annotations.get(f"{video.stem.lower()}.xml")
-        yield video, name[1].upper(), name[2], _emotion(annotation), views.get(video.stem.lower())
+        view = views.get(video.stem.lower(), views.get(""))
+        yield video, name[1].upper(), name[2], _emotion(annotation), view
 
 
 def _views(path: Path | None) -> dict[str, int]:
+    """View of each track, by the name of its file without suffix; under "" that of a track without a name."""
     views = {}
     for element in _elements(path, "track"):
         attributes = {key.lower(): value for key, value in element.attrib.items()}
-        if "filename" in attributes and "view" in attributes:
+        if "view" in attributes:
             view = attributes["view"].strip()
             if view not in ("0", "1", "2"):
                 raise InputError(f"{path}: unknown view {view!r}; MMI has 0, 1 and 2. Fetch the file again.")
             # A file name may be written with its folder, of either system.
-            views[re.split(r"[/\\]", attributes["filename"])[-1].rsplit(".", 1)[0].lower()] = int(view)
+            name = re.split(r"[/\\]", attributes.get("filename", ""))[-1]
+            views[name.rsplit(".", 1)[0].lower()] = int(view)
     return views
 
 

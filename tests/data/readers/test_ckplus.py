@@ -72,7 +72,7 @@ def test_number_of_frames_and_options_are_told(root):
     faces = read_ckplus(root, frames=1)
     assert len(faces) == 5
     assert faces.options == {"classes": 7, "frames": 1, "images": "cohn-kanade-images", "labels": "Emotion",
-                             "landmarks": None}
+                             "landmarks": None, "without_neutral": 0}
 
 
 def test_dotfiles_and_upper_case_suffixes(root):
@@ -127,11 +127,20 @@ def test_two_label_files(root):
 def test_sequences_without_pictures_are_counted(root):
     for path in (root / "cohn-kanade-images/S999/001").iterdir():
         path.unlink()
-    (root / "cohn-kanade-images/S010/002/S010_002_00000001.png").unlink()
-    (root / "cohn-kanade-images/S010/002/S010_002_00000002.png").unlink()
-    message = r"2 of the 5 labelled sequences have fewer than 4 pictures, the first is .*S010/002 \(3 pictures\)"
+    for n in (4, 5):
+        (root / f"cohn-kanade-images/S010/002/S010_002_{n:08d}.png").unlink()
+    message = r"2 of the 5 labelled sequences have too few pictures, the first is .*S010/002 \(3 pictures\)"
     with pytest.raises(InputError, match=message):
         read_ckplus(root)
+
+
+def test_a_copy_of_peaks_only_has_no_neutral_faces(root):
+    for n in (1, 2):
+        (root / f"cohn-kanade-images/S010/002/S010_002_{n:08d}.png").unlink()
+    faces = read_ckplus(root)
+    assert (len(faces), len(faces.neutral), faces.options["without_neutral"]) == (15, 4, 1)
+    with pytest.raises(InputError, match=r"1 of the 5 .* too few pictures, the first is .*S010/002"):
+        read_ckplus(root, classes=8)
 
 
 @pytest.mark.parametrize(("options", "message"), [

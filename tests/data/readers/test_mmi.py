@@ -143,6 +143,8 @@ def test_upper_case_names_and_folders_in_session_files(root):
     faces = read_mmi(root)
     assert faces.samples[-1].source.endswith("S003-106.AVI:" + names(faces.samples)[-1])
     assert faces.options["views"] == {"0": 1, "1": 1}
+    (folder / "session.xml").write_text('<session><track view="2"/></session>')
+    assert read_mmi(root).options["views"] == {"0": 1, "2": 1}
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF\0\0\0\0AVI nothing more"])
