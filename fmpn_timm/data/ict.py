@@ -466,7 +466,8 @@ def paint_face(model: IctModel, rng: np.random.Generator) -> np.ndarray:
     def blend(mask: np.ndarray, colour: np.ndarray, blur: float, amount: float) -> None:
         left, top, columns, rows = cv2.boundingRect(mask)
         pad = round(3 * blur * unit)
-        window = (slice(max(top - pad, 0), top + rows + pad), slice(max(left - pad, 0), min(left + columns + pad, width)))
+        window = (slice(max(top - pad, 0), min(top + rows + pad, height)),
+                  slice(max(left - pad, 0), min(left + columns + pad, width)))
         share = cv2.GaussianBlur(mask[window], (0, 0), blur * unit)[..., None] * np.float32(amount / 255)
         texture[window] += share * (np.asarray(colour, np.float32) - texture[window])
 

@@ -21,6 +21,7 @@ from fmpn_timm.errors import InputError
 
 __all__ = ["read_ferplus"]
 
+SPLITS = ("train", "valid", "test")
 RULES = ("majority", "argmax")
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}

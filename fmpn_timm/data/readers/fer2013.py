@@ -1,0 +1,168 @@
+"""FER2013: 35,887 grey web faces of 48 x 48 pixels, of the ICML 2013 challenge in representation learning.
+
+`Challenges in Representation Learning: A report on three machine learning contests` -
+https://arxiv.org/abs/1307.0414. Two layouts are read:
+
+- ``fer2013.csv`` (or ``icml_face_data.csv``): columns emotion, pixels, Usage;
+- ``{train,test}/<class>/*``, with ``valid`` or ``validation`` beside them in some copies. In the usual copy ``test``
+  holds both PublicTest and PrivateTest, told apart by the beginning of the file names.
+"""
+
+import csv
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fmpn_timm.data.classes import EXPRESSIONS, canonical
+from fmpn_timm.data.published import refuse_swapped
+from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.errors import InputError
+
+from .listing import folders_in, pictures_in
+
+__all__ = ["read_fer2013"]
+
+SPLITS = ("train", "valid", "test")
+USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
+CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+CODE_NAMES = {str(code) for code in range(len(CODES))}
+CLASSES = tuple(e for e in EXPRESSIONS if e in CODES)
+TABLES = ("fer2013.csv", "icml_face_data.csv")
+FOLDERS = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
+AGAIN = "Use FER2013's own file unchanged."
+
+
+def read_fer2013(root: str | Path, split: str = "train") -> FaceSet:
+    """Read one split of FER2013: 28,709 / 3,589 / 3,589 faces.
+
+    ``options`` says which layout was found and, for folders, how PublicTest and PrivateTest were told apart: by
+    ``folder``, by ``file name``, or not (``together``, then ``test`` is both, 7,178 faces, and there is no ``valid``).
+
+    Args:
+        root: The folder that holds ``fer2013.csv`` or the folders ``train`` and ``test``.
+        split: ``train``, ``valid`` (PublicTest) or ``test`` (PrivateTest).
+
+    Raises:
+        InputError: Wrong root or split, wrong columns, an unknown code or class folder, or swapped codes.
+    """
+    root = Path(root)
+    if split not in SPLITS:
+        raise InputError(f"FER2013 has no split {split!r}: choose one of {', '.join(SPLITS)}.")
+    table = next((root / name for name in TABLES if (root / name).is_file()), None)
+    if table is not None:
+        faces = FaceSet("fer2013", split, CLASSES, _from_table(table, split), {"layout": "csv"})
+    elif (root / "train").is_dir() and (root / "test").is_dir():
+        samples, told = _from_folders(root, split)
+        faces = FaceSet("fer2013", split, CLASSES, samples, {"layout": "folders", "splits told apart": told})
+    else:
+        raise InputError(_wrong_root(root))
+    if not faces.samples:
+        raise InputError(f"{table or root}: no face of split {split!r} ({USAGES[split]}). Fetch FER2013 again.")
+    refuse_swapped(faces, table or root)
+    return faces
+
+
+def _from_table(table: Path, split: str) -> tuple[Sample, ...]:
+    samples, codes = [], {}
+    with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.reader(file)
+        header = [name.strip() for name in next(reader, [])]  # one published copy has spaces in front
+        if not {"emotion", "pixels", "Usage"} <= set(header):
+            raise InputError(
+                f"{table}: expected the columns emotion, pixels, Usage, found {', '.join(header)[:80]!r}. Use "
+                "FER2013's own file; the votes of FERPlus are another data set, ferplus."
+            )
+        emotion, pixels, usage = (header.index(name) for name in ("emotion", "pixels", "Usage"))
+        for number, row in enumerate(reader, start=2):
+            if len(row) != len(header):
+                raise InputError(f"{table}, line {number}: expected {len(header)} columns, got {len(row)}. {AGAIN}")
+            if row[usage].strip() not in USAGES.values():
+                known = ", ".join(USAGES.values())
+                raise InputError(f"{table}, line {number}: unknown Usage {row[usage]!r}, known are {known}. {AGAIN}")
+            code = row[emotion].strip()
+            codes.setdefault(code, number)
+            if row[usage].strip() == USAGES[split]:
+                picture = partial(_grey_picture, _bytes(row[pixels], table, number))
+                expression = CODES[int(code)] if code in CODE_NAMES else code
+                samples.append(Sample(f"{table}:{number}", picture, expression))
+    for code, number in codes.items():
+        if code not in CODE_NAMES:
+            shifted = set(codes) <= {str(i) for i in range(1, 8)}
+            hint = "The codes begin at 1 instead of 0: subtract 1 from each." if shifted else AGAIN
+            known = ", ".join(f"{i} {name}" for i, name in enumerate(CODES))
+            raise InputError(f"{table}, line {number}: unknown code {code!r}, known are {known}. {hint}")
+    return tuple(samples)
+
+
+def _bytes(text: str, table: Path, number: int) -> bytes:
+    try:
+        pixels = bytes(map(int, text.split()))
+    except ValueError:
+        pixels = b""
+    if len(pixels) != 48 * 48:
+        raise InputError(f"{table}, line {number}: expected 48 x 48 pixels, 0-255, got {len(text.split())}. {AGAIN}")
+    return pixels
+
+
+def _grey_picture(pixels: bytes) -> np.ndarray:
+    return np.repeat(np.frombuffer(pixels, np.uint8).reshape(48, 48, 1), 3, axis=2)
+
+
+def _from_folders(root: Path, split: str) -> tuple[tuple[Sample, ...], str]:
+    own = next((root / name for name in FOLDERS[split] if (root / name).is_dir()), None)
+    has_valid = any((root / name).is_dir() for name in FOLDERS["valid"])
+    if split == "train" or has_valid:
+        return tuple(_class_samples(own)), "folder"
+    both = list(_class_samples(root / "test"))
+    parts = Counter(Path(s.source).name.split("_")[0] for s in both)
+    if set(parts) == {USAGES["valid"], USAGES["test"]}:
+        return tuple(s for s in both if Path(s.source).name.startswith(f"{USAGES[split]}_")), "file name"
+    if split == "valid":
+        raise InputError(
+            f"{root} has no valid split: test holds PublicTest and PrivateTest under names that do not tell. "
+            "Select on a part of train, or use fer2013.csv."
+        )
+    return tuple(both), "together"
+
+
+def _class_samples(folder: Path) -> list[Sample]:
+    samples, found = [], set()
+    for inner in folders_in(folder):
+        if inner.name in CODE_NAMES:
+            expression = CODES[int(inner.name)]
+        else:
+            try:
+                expression = canonical(inner.name)
+            except InputError as error:
+                raise InputError(f"{inner}: {error}") from None
+        if expression not in CODES or expression in found:
+            odd = "a second folder of" if expression in found else "FER2013 has no class"
+            raise InputError(f"{inner}: {odd} {expression}. The class folders are {', '.join(CODES)}: use the owner's.")
+        found.add(expression)
+        for name in pictures_in(inner):
+            path = str(inner / name)
+            samples.append(Sample(path, partial(read_picture, path), expression))
+    lacking = [name for name in CODES if name not in found]
+    if lacking:
+        raise InputError(f"{folder} has no folder of {', '.join(lacking)}: unpack FER2013 again.")
+    return samples
+
+
+def _wrong_root(root: Path) -> str:
+    wanted = "fer2013.csv or the folders train and test"
+    if not root.is_dir():
+        return f"{root} is not a folder: give the folder that holds {wanted}."
+    if root.resolve().name in sum(FOLDERS.values(), ()) and (root.resolve().parent / "train").is_dir():
+        return f"{root} is one level too low: give {root.resolve().parent}."
+    for inner in folders_in(root):
+        if any((inner / name).is_file() for name in TABLES) or all((inner / n).is_dir() for n in ("train", "test")):
+            return f"{root} is one level too high: give {inner}."
+    if (root / "fer2013new.csv").is_file():
+        return f"{root} holds fer2013new.csv, the votes of FERPlus: put fer2013.csv beside it, or read it as ferplus."
+    for name in ("train", "test"):
+        if (root / name).is_dir():
+            other = {"train": "test", "test": "train"}[name]
+            return f"{root / other} is missing: unpack FER2013 again."
+    return f"{root} holds neither {wanted}: is this FER2013?"

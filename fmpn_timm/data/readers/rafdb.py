@@ -1,0 +1,148 @@
+"""RAF-DB, the basic expressions: web faces of one expression each, labelled by some forty people.
+
+`Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression Recognition in the Wild`, CVPR 2017,
+http://www.whdeld.cn/raf/model1.html. The layout read is that of the folder ``basic``:
+
+- ``EmoLabel/list_patition_label.txt`` (so misspelt; ``list_partition_label.txt`` is taken too): ``train_00001.jpg 5``;
+- ``Image/aligned/train_00001_aligned.jpg`` (100 x 100) or ``Image/original/train_00001.jpg``;
+- ``Annotation/manual/train_00001_manu_attri.txt``: five landmarks in the original picture, gender, race, age.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.data.published import refuse_swapped
+from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.errors import InputError
+
+from .listing import folders_in, pictures_in, refuse_missing
+
+__all__ = ["read_rafdb"]
+
+SPLITS = ("train", "test")
+PICTURES = ("aligned", "original")
+CODES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"}
+CLASSES = tuple(e for e in EXPRESSIONS if e in CODES.values())
+LISTS = ("list_patition_label.txt", "list_partition_label.txt")
+LABELS = "EmoLabel"
+
+
+def read_rafdb(root: str | Path, split: str = "train", pictures: str = "aligned") -> FaceSet:
+    """Read one split of RAF-DB: 12,271 faces to train, 3,068 to test.
+
+    Landmarks come with the original pictures only, for they lie in those. The eyes, and the corners of the mouth, are
+    put in the order in which they stand in the picture, left first. ``options`` says which list was found, and whether
+    there are landmarks.
+
+    Args:
+        root: The folder that holds ``EmoLabel`` and ``Image``.
+        split: ``train`` or ``test``.
+        pictures: ``aligned`` or ``original``.
+
+    Raises:
+        InputError: Wrong root, split or pictures, no list, a wrong line or code, swapped codes, or pictures missing.
+    """
+    root = Path(root)
+    if split not in SPLITS:
+        raise InputError(f"RAF-DB has no split {split!r}: choose one of {', '.join(SPLITS)}.")
+    if pictures not in PICTURES:
+        raise InputError(f"RAF-DB has no {pictures!r} pictures: choose one of {', '.join(PICTURES)}.")
+    labels = next((root / LABELS / name for name in LISTS if (root / LABELS / name).is_file()), None)
+    folder = root / "Image" / pictures
+    if labels is None or not folder.is_dir():
+        raise InputError(_wrong_root(root, folder, labels))
+    expressions = {name: expression for name, expression in _read_list(labels) if name.startswith(f"{split}_")}
+    if not expressions:
+        raise InputError(f"{labels}: no line begins with {split}_. Use RAF-DB's own list.")
+
+    files = _files(folder, expressions, labels)
+    manual = root / "Annotation" / "manual"
+    landmarks = set(os.listdir(manual)) if pictures == "original" and manual.is_dir() else set()
+    samples = []
+    for name, expression in sorted(expressions.items()):
+        path, points = str(folder / files[name]), f"{Path(name).stem}_manu_attri.txt"
+        given = partial(_read_landmarks, str(manual / points)) if points in landmarks else None
+        samples.append(Sample(path, partial(read_picture, path), expression, landmarks=given))
+    options = {"pictures": pictures, "list": labels.name, "landmarks": bool(landmarks)}
+    faces = FaceSet("rafdb", split, CLASSES, tuple(samples), options)
+    refuse_swapped(faces, labels)
+    return faces
+
+
+def _read_list(path: Path) -> list[tuple[str, str]]:
+    rows, codes = [], {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, _, code = line.strip().rpartition(" ")
+        if not name.startswith(("train_", "test_")) or not code.lstrip("-").isdigit():
+            raise InputError(
+                f"{path}, line {number}: expected a line such as 'train_00001.jpg 5', got {line[:80]!r}. Use RAF-DB's "
+                "own list."
+            )
+        codes.setdefault(int(code), number)
+        rows.append((name.strip(), int(code)))
+    for code, number in codes.items():
+        if code not in CODES:
+            shifted = set(codes) <= set(range(7))
+            hint = "The codes begin at 0 instead of 1: add 1 to each" if shifted else "Use RAF-DB's own list"
+            known = ", ".join(f"{c} {e}" for c, e in CODES.items())
+            raise InputError(f"{path}, line {number}: unknown code {code}, known are {known}. {hint}.")
+    listed = {}
+    for name, code in rows:
+        if listed.setdefault(name, code) != code:
+            both = f"{CODES[listed[name]]} and {CODES[code]}"
+            raise InputError(f"{path}: {name} is listed twice, as {both}. Use RAF-DB's own list.")
+    return [(name, CODES[code]) for name, code in listed.items()]
+
+
+def _files(folder: Path, names: dict[str, str], labels: Path) -> dict[str, str]:
+    """File of each listed name: aligned pictures go by ``<name>_aligned.jpg``, in some copies by the plain name."""
+    present = {name.lower(): name for name in pictures_in(folder)}
+    files = {}
+    for name in names:
+        stem, ending = os.path.splitext(name.lower())
+        files[name] = present.get(f"{stem}_aligned{ending}") or present.get(name.lower())
+    missing = [name for name, file in files.items() if file is None]
+    refuse_missing(missing, len(names), labels, folder, f"Unpack {folder.name}.zip again.")
+    return files
+
+
+def _read_landmarks(path: str) -> np.ndarray:
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.split() for line in file.read().splitlines() if line.strip()]
+        points = np.array([[float(v) for v in line] for line in lines[:5]], np.float32)
+    except (OSError, ValueError):
+        points = np.zeros(0)
+    if points.shape != (5, 2):
+        raise InputError(f"{path}: expected five lines of two numbers. Unpack Annotation/manual.zip again.")
+    for a, b in ((0, 1), (3, 4)):
+        if points[a, 0] > points[b, 0]:
+            points[[a, b]] = points[[b, a]]
+    return points
+
+
+def _wrong_root(root: Path, folder: Path, labels: Path | None) -> str:
+    if not root.is_dir():
+        return f"{root} is not a folder: give the folder that holds {LABELS} and Image."
+    if labels is None:
+        if root.resolve().name in (LABELS, "Image", "Annotation"):
+            return f"{root} is one level too low: give {root.resolve().parent}."
+        if root.resolve().parent.name == "Image":
+            return f"{root} is two levels too low: give {root.resolve().parents[1]}."
+        for inner in folders_in(root):
+            if any((inner / LABELS / name).is_file() for name in LISTS):
+                return f"{root} is one level too high: give {inner}."
+        if (root / LABELS).is_dir() or (root / "Image").is_dir():
+            return f"{root / LABELS / LISTS[0]} is missing: copy it from RAF-DB's {LABELS}."
+        return f"{root} holds no {LABELS}/{LISTS[0]}: is this RAF-DB (the folder 'basic')?"
+    if folder.with_suffix(".zip").is_file():
+        return f"{folder} is missing: unpack {folder.with_suffix('.zip')}."
+    other = [p.name for p in folders_in(root / "Image") if p.name in PICTURES]
+    hint = f", or read the {other[0]} pictures (pictures={other[0]})" if other else ""
+    return f"{folder} is missing: unpack RAF-DB's Image/{folder.name}.zip there{hint}."

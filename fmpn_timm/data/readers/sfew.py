@@ -1,0 +1,87 @@
+"""SFEW 2.0: still frames of film scenes, labelled with one of seven expressions.
+
+`Static Facial Expressions in Tough Conditions: Data, Evaluation Protocol and Benchmark`, ICCV workshops 2011; the
+version of EmotiW 2015. The layout read is that of the aligned faces, 143 x 181 pixels:
+``{Train,Val}_Aligned_Faces/{Angry,Disgust,Fear,Happy,Neutral,Sad,Surprise}/*.png``.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from fmpn_timm.data.classes import EXPRESSIONS, canonical
+from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.errors import InputError
+
+from .listing import folders_in, pictures_in
+
+__all__ = ["read_sfew"]
+
+SPLITS = ("train", "valid")
+CLASSES = tuple(e for e in EXPRESSIONS if e != "contempt")
+#: Where each split lies; the other forms are those the archives unpack to.
+FOLDERS = {
+    split: (f"{name}_Aligned_Faces", f"{name}_Aligned_Faces_new", f"{name}/{name}_Aligned_Faces",
+            f"{name}/{name}_Aligned_Faces_new")
+    for split, name in (("train", "Train"), ("valid", "Val"))
+}
+
+
+def read_sfew(root: str | Path, split: str = "train") -> FaceSet:
+    """Read one split of SFEW 2.0: 958 faces to train, 436 to validate. The labels of its test faces are withheld.
+
+    ``options`` says in which folder the split was found.
+
+    Args:
+        root: The folder that holds ``Train_Aligned_Faces`` and ``Val_Aligned_Faces``.
+        split: ``train`` or ``valid``.
+
+    Raises:
+        InputError: Wrong root or split, or a class folder that is missing, unknown or empty.
+    """
+    root = Path(root)
+    if split not in SPLITS:
+        hint = " The labels of SFEW's test faces are withheld: report valid." if split == "test" else ""
+        raise InputError(f"SFEW has no split {split!r}: choose one of {', '.join(SPLITS)}.{hint}")
+    folder = _folder(root, split)
+    if folder is None:
+        raise InputError(_wrong_root(root, split))
+    classes = {}
+    for inner in folders_in(folder):
+        try:
+            expression = canonical(inner.name)
+        except InputError as error:
+            raise InputError(f"{inner}: {error}") from None
+        if expression in classes or expression not in CLASSES:
+            odd = f"beside {classes[expression].name}" if expression in classes else "no class of SFEW"
+            raise InputError(f"{inner}: {expression}, {odd}. Unpack SFEW again into an empty folder.")
+        classes[expression] = inner
+    files = {expression: pictures_in(inner) for expression, inner in classes.items()}
+    lacking = [expression for expression in CLASSES if not files.get(expression)]
+    if lacking:
+        raise InputError(f"{folder} has no pictures of {', '.join(lacking)}. Unpack SFEW again.")
+    samples = []
+    for expression, inner in sorted(classes.items()):
+        for name in files[expression]:
+            path = str(inner / name)
+            samples.append(Sample(path, partial(read_picture, path), expression))
+    return FaceSet("sfew", split, CLASSES, tuple(samples), {"folder": folder.relative_to(root).as_posix()})
+
+
+def _folder(root: Path, split: str) -> Path | None:
+    return next((root / name for name in FOLDERS[split] if (root / name).is_dir()), None)
+
+
+def _wrong_root(root: Path, split: str) -> str:
+    if not root.is_dir():
+        return f"{root} is not a folder: give the folder that holds {FOLDERS[split][0]}."
+    here = root.resolve()
+    for levels, parent in enumerate(here.parents[:2], start=1):
+        if any(parent / name == here for names in FOLDERS.values() for name in names):
+            return f"{root} is {'one level' if levels == 1 else 'two levels'} too low: give {parent}."
+    for inner in folders_in(root):
+        if _folder(inner, split):
+            return f"{root} is one level too high: give {inner}."
+    found = [name for name in SPLITS if _folder(root, name)]
+    if found:
+        return f"{root / FOLDERS[split][0]} is missing: unpack it there; found only the split {', '.join(found)}."
+    return f"{root} holds no {FOLDERS[split][0]}: is this SFEW 2.0 (aligned faces)?"
