@@ -50,6 +50,7 @@ EXPRESSION_WEIGHTS: dict[str, dict[str, float]] = {
 #: Materials that are rendered; the others are helpers of a film renderer, or the irises: whole balls in the scleras.
 MATERIALS = ("M_Face", "M_BackHead", "M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight")
 FACE, HEAD, GUMS, TEETH, LEFT_EYE, RIGHT_EYE = range(len(MATERIALS))
+EYES = (LEFT_EYE, RIGHT_EYE)
 
 IDENTITIES = 100
 LANDMARKS = 68
@@ -428,7 +429,7 @@ def texture_coordinates(model: IctModel) -> np.ndarray:
     """Where in the texture each vertex lies (V, 2), pixels."""
     where = model.vertices[:, :2] * (DENSITY, -DENSITY) + ORIGIN
     where = where.clip(0, (TILE[1] - 1, TILE[0] - 1))
-    where[np.isin(model.materials, (LEFT_EYE, RIGHT_EYE)), 0] += TILE[1]
+    where[np.isin(model.materials, EYES), 0] += TILE[1]
     for material, place in PATCHES.items():
         where[model.materials == material] = place
     return where.astype(np.float32)
@@ -506,7 +507,7 @@ def paint_face(model: IctModel, rng: np.random.Generator) -> np.ndarray:
     texture[:, width:] = rng.uniform(205, 235) * np.array([1, 0.98, 0.96])
     iris = np.array([[90, 60, 35], [60, 40, 25], [95, 115, 130], [90, 110, 80]][rng.integers(4)], float)
     iris *= rng.uniform(0.7, 1.1)
-    for material in (LEFT_EYE, RIGHT_EYE):
+    for material in EYES:
         ball = model.vertices[model.materials == material]
         centre = (ball.max(0) + ball.min(0))[:2] / 2 * (DENSITY, -DENSITY) + ORIGIN + (width, 0)
         for radius, colour in ((0.62, iris * 0.6), (0.55, iris), (0.24, iris * 0.12)):

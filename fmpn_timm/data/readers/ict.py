@@ -35,6 +35,7 @@ def read_ict(
         pose: float = 1.0,
         light: float = 1.0,
         paired: bool = True,
+        jitter: float = 0.0,
 ) -> FaceSet:
     """Rendered people, split by subject: 60 % train, 20 % valid, 20 % test, or ``all``.
 
@@ -55,6 +56,8 @@ def read_ict(
         pose: Scale of the turn of the head, 0 to 3; at 1 up to about 6 degrees of pitch and yaw.
         light: Scale of the light's random direction and strength, 0 to 2.
         paired: A take's eight faces share light, pose and background; otherwise each has its own.
+        jitter: Standard error of the landmarks that faces are aligned by, as a share of the distance between the eyes:
+            a detector's, to make pairs as real ones are. The samples' landmarks stay exact.
 
     Raises:
         InputError: No model, unknown split, or an option out of its range.
@@ -63,12 +66,13 @@ def read_ict(
         raise InputError(f"ICT FaceKit has no split {split!r}: choose one of {', '.join((*SPLITS, 'all'))}.")
     if subjects < 5 or takes < 1:
         raise InputError(f"Give at least 5 subjects and 1 take, not {subjects} and {takes}: the splits are by subject.")
-    if seed < 0 or not 0 <= pose <= 3 or not 0 <= light <= 2:
-        raise InputError(f"Give a seed from 0, pose in [0, 3] and light in [0, 2], not {seed}, {pose} and {light}.")
+    if seed < 0 or not 0 <= pose <= 3 or not 0 <= light <= 2 or not 0 <= jitter <= 0.2:
+        raise InputError("Give a seed from 0, pose in [0, 3], light in [0, 2] and jitter in [0, 0.2], "
+                         f"not {seed}, {pose}, {light} and {jitter}.")
     recipe = Recipe(detector="dataset", size=size, margin=margin, weights=tuple(weights))
     load_ict(root)  # its checks, now and not at the first picture
     first, last = (round(f * subjects) for f in SPLITS.get(split, (0.0, 1.0)))
-    scene = dict(root=str(root), seed=seed, recipe=recipe, pose=pose, light=light, paired=paired)
+    scene = dict(root=str(root), seed=seed, recipe=recipe, pose=pose, light=light, paired=paired, jitter=jitter)
     samples = tuple(
         Sample(
             source=f"ict:seed={seed}/subject={subject}/{expression}/take={take}",
@@ -84,16 +88,16 @@ def read_ict(
         for take in range(takes)
     )
     options = dict(subjects=subjects, takes=takes, size=size, seed=seed, margin=margin, weights=list(recipe.weights),
-                   pose=pose, light=light, paired=paired)
+                   pose=pose, light=light, paired=paired, jitter=jitter)
     return FaceSet("ict", split, EXPRESSIONS, samples, options, recipe=recipe)
 
 
 def _picture(subject: int, expression: str, take: int, *, root: str, seed: int, recipe: Recipe, light: float,
-             paired: bool, pose: float) -> np.ndarray:
+             paired: bool, pose: float, jitter: float) -> np.ndarray:
     model = load_ict(root)
     rng = _scene_rng(seed, subject, expression, take, paired)
     seen = _seen(model, rng, subject, expression, take, root, seed, pose)
-    matrix = _alignment(model, seen, recipe)
+    matrix = _alignment(model, seen, recipe, jitter, [seed, subject, take, EXPRESSIONS.index(expression), 2])
     x, y = light * rng.uniform((-0.5, -0.35), (0.5, 0.35))
     strength = 1 + light * rng.uniform(-0.15, 0.15)
     ambient = 0.45 + 0.15 * light * rng.uniform(-1, 1)
@@ -104,11 +108,11 @@ def _picture(subject: int, expression: str, take: int, *, root: str, seed: int, 
 
 
 def _landmarks(subject: int, expression: str, take: int, *, root: str, seed: int, recipe: Recipe, paired: bool,
-               pose: float, **_) -> np.ndarray:
+               pose: float, jitter: float, **_) -> np.ndarray:
     model = load_ict(root)
     rng = _scene_rng(seed, subject, expression, take, paired)
     seen = _seen(model, rng, subject, expression, take, root, seed, pose)
-    matrix = _alignment(model, seen, recipe)
+    matrix = _alignment(model, seen, recipe, jitter, [seed, subject, take, EXPRESSIONS.index(expression), 2])
     return (five_of_68(seen[model.landmarks, :2]) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
@@ -136,10 +140,13 @@ def _person(root: str, seed: int, subject: int) -> tuple[np.ndarray, np.ndarray]
     return model.person(coefficients), paint_face(model, rng)
 
 
-def _alignment(model: IctModel, seen: np.ndarray, recipe: Recipe) -> np.ndarray:
+def _alignment(model: IctModel, seen: np.ndarray, recipe: Recipe, jitter: float, seed: list[int]) -> np.ndarray:
     """What the recipe does to a picture, as one step from the picture plane to the aligned frame (2, 3)."""
     reference = (np.asarray(recipe.reference) + recipe.margin) / (1 + 2 * recipe.margin) * recipe.size
     points = five_of_68(seen[model.landmarks, :2].astype(np.float64))
+    if jitter:
+        errors = np.random.default_rng(seed).standard_normal((5, 2))
+        points = points + jitter * np.linalg.norm(points[1] - points[0]) * errors
     return similarity_transform(points, reference, np.asarray(recipe.weights))
 
 

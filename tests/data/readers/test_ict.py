@@ -92,3 +92,9 @@ def test_bad_options_are_refused_before_the_first_picture(root, options, message
 def test_wrong_root_is_named(tmp_path):
     with pytest.raises(InputError, match="holds no FaceXModel"):
         read_ict(tmp_path)
+
+
+def test_jitter_moves_the_frame_and_leaves_landmarks_exact(root):
+    still, jittered = (read_ict(root, "test", subjects=5, size=64, jitter=jitter).samples[1] for jitter in (0, 0.1))
+    moved = np.abs(still.landmarks() - jittered.landmarks())
+    assert 0.2 < moved.mean() < 8 and (still.picture() != jittered.picture()).any()
