@@ -56,8 +56,9 @@ def build_masks_from_neutral(
         size: int = 72,
         detector: Detector | str = "yunet",
         landmarks: Mapping[str, np.ndarray] | None = None,
+        draws: int = 3,
         renders: float = 0.4,
-        people: int = 40,
+        people: int = 100,
         jitter: float = 0.02,
         smooth: float = 0.014,
         mirror: bool = True,
@@ -66,9 +67,9 @@ def build_masks_from_neutral(
 ) -> MaskSet:
     """Prior masks of all seven expressions from neutral photos and the model.
 
-    Each photo is moved into each expression once, at a random intensity of 0.6 to 1 (contempt on a random side). The
-    mean absolute differences of these pairs and of pairs of rendered people, each with an overall mean of one, are
-    mixed and equalised: equation (1) with made pairs.
+    Each photo is moved into each expression ``draws`` times, at a random intensity of 0.6 to 1 (contempt on a random
+    side). The mean absolute differences of these pairs and of pairs of rendered people, each with an overall mean of
+    one, are mixed and equalised: equation (1) with made pairs.
 
     Args:
         photos: A folder of frontal neutral photos, or their paths.
@@ -76,6 +77,7 @@ def build_masks_from_neutral(
         size: Height and width of the masks in pixels.
         detector: What finds the photos' landmarks, or its name.
         landmarks: Landmarks (5, 2) by file name, for photos that need no detector.
+        draws: How often each photo is moved into each expression.
         renders: Share of the rendered people in the mixture, 0 to 1.
         people: Number of rendered people.
         jitter: Standard error of the landmarks that expressive faces are aligned by, as a share of the distance
@@ -92,8 +94,9 @@ def build_masks_from_neutral(
     Raises:
         InputError: No photos, no face in any of them, a broken photo, no model, or a share outside 0 to 1.
     """
-    if not 0 <= renders <= 1 or people < 5:
-        raise InputError(f"Give a share of renders from 0 to 1 and at least 5 people, not {renders} and {people}.")
+    if not 0 <= renders <= 1 or people < 5 or draws < 1:
+        raise InputError("Give a share of renders from 0 to 1, at least 5 people and 1 draw, "
+                         f"not {renders}, {people} and {draws}.")
     paths = _list_photos(photos)
     model = load_ict(ict)
     name = detector if isinstance(detector, str) else type(detector).__name__.lower()
@@ -111,9 +114,12 @@ def build_masks_from_neutral(
             refused.append({"source": path.name, "reason": "no face"})
             continue
         rng = np.random.default_rng([seed, number])
-        weights = [expression_weights(e, rng.uniform(*INTENSITY), mirrored=rng.uniform() < 0.5) for e in EXPRESSIONS]
+        weights = [expression_weights(e, rng.uniform(*INTENSITY), mirrored=rng.uniform() < 0.5)
+                   for _ in range(draws) for e in EXPRESSIONS[1:]]
+        weights.insert(0, {})
         greys = [_grey(face, size) for face in move_photo(model, photo, points, weights, recipe, jitter, rng)]
-        total += np.abs(np.stack(greys[1:]) - greys[0])
+        differences = np.abs(np.stack(greys[1:]) - greys[0])
+        total += differences.reshape(draws, *total.shape).sum(0)
         used += 1
     if not used:
         raise InputError(f"{paths[0].parent}: no face in any of the {len(paths)} photos. Give frontal photos.")
@@ -126,7 +132,7 @@ def build_masks_from_neutral(
     if smooth:
         total = [cv2.GaussianBlur(t, (0, 0), smooth * size, borderType=cv2.BORDER_REPLICATE) for t in total]
     people = people if renders else 0
-    made = dict(renders=renders, people=people, jitter=jitter, smooth=smooth, mirror=mirror, seed=seed)
+    made = dict(draws=draws, renders=renders, people=people, jitter=jitter, smooth=smooth, mirror=mirror, seed=seed)
     masks = np.stack([equalize(t) for t in total])
     outside = {name: artefacts(mask) for name, mask in zip(EXPRESSIONS[1:], masks, strict=True)}
     return MaskSet(
@@ -134,7 +140,7 @@ def build_masks_from_neutral(
         classes=EXPRESSIONS[1:],
         data=f"{used} neutral photos moved by ICT FaceKit" + (f", {people} rendered people" if renders else ""),
         recipe={"size": size, "options": made, "post": "histogram equalisation", "faces": recipe.as_dict()},
-        pairs=dict.fromkeys(EXPRESSIONS[1:], used + people),
+        pairs=dict.fromkeys(EXPRESSIONS[1:], draws * used + people),
         quality={"refused": refused, "artefacts": outside},
     )
 
