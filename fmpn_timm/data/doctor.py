@@ -80,7 +80,7 @@ def examine(
         level = [p for p in problems if " too high" in p["what"] or " too low" in p["what"]]
         return _report(name, root, faces, level or problems, [])
     notes = []
-    whole = [] if problems or len(faces) == 1 else [_together(faces)]
+    whole = [_together(faces)] if splits is None and not problems and len(faces) > 1 else []
     for part in (*faces, *whole):
         problems += _odd_counts(part, root)
     problems += _odd_subjects(faces)
@@ -150,6 +150,8 @@ def _finding(path: Any, what: str, mend: str, paths: Sequence[str] = ()) -> dict
 def _from_error(error: Exception, path: Any) -> dict[str, Any]:
     """Path, what and mend of a message of the form ``path: what. mend`` or ``path what: mend``."""
     text, path = str(error).strip(), "" if path is None else str(path)
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}: {error.strerror}"
     if path and text.startswith(path):  # the path is the longest beginning that exists, or what comes before a space
         ends = [m.start() for m in re.finditer(r"[:,]? |$", text) if m.start() >= len(path)]
         path = max((text[:end] for end in ends if os.path.exists(text[:end])), key=len, default=path)
@@ -365,7 +367,7 @@ def _stray(name: str) -> str | None:
     if name.lower() in STRAYS:
         return STRAYS[name.lower()]
     if name.startswith("._"):
-        return "._* of macOS"
+        return "AppleDouble file (._*)"
     if name.startswith("."):
         return name if name in (".DS_Store", ".git", ".ipynb_checkpoints") else "dotfile"
     return None
