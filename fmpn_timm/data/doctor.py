@@ -209,9 +209,11 @@ def _odd_counts(faces: FaceSet, root: Any) -> Iterator[dict[str, Any]]:
             odd.append(f"{subjects} subjects instead of {want.subjects}")
         fewer = len(faces) < (want.samples or 0) or subjects < (want.subjects or 0)
         more = want.samples is not None and len(faces) > want.samples
-        mend = "Some of it is missing: unpack the data set again." if fewer else (
-            "Take away what does not belong to it." if more else "Use the owner's labels unchanged."
-        )
+        mend = "Use the owner's labels unchanged."
+        if fewer:
+            mend = "Unpack the data set again: something is missing, or it is another edition."
+        elif more:
+            mend = "Take away what does not belong to it, unless it is another edition."
         yield _finding(root, f"{faces.split} has {'; '.join(odd)}", mend)
 
 
