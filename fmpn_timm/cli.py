@@ -5,8 +5,12 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fmpn_timm.errors import InputError
+
+if TYPE_CHECKING:
+    from fmpn_timm.priors import MaskSet
 
 __all__ = ["main", "train_main"]
 
@@ -79,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
     evaluate.add_argument("--flip", action="store_true", help="average each face and its mirror image")
     evaluate.add_argument("--shared-classes", action="store_true", help="leave out samples of classes the model lacks")
+    evaluate.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
     evaluate.add_argument("--batch-size", type=int, default=64)
     evaluate.add_argument("--workers", type=int, default=0)
     evaluate.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
@@ -88,13 +93,36 @@ def _parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="look after data sets")
     verbs = data.add_subparsers(required=True, metavar="VERB")
-    doctor = verbs.add_parser("doctor", help="say whether this is that data set, and what is missing or odd")
-    doctor.add_argument("name", metavar="NAME", help="name of the data set")
-    doctor.add_argument("root", metavar="ROOT", nargs="?", help="its folder; drawn faces have none")
-    doctor.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+
+    def data_verb(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=help)
+        verb.add_argument("name", metavar="NAME", help="name of the data set")
+        verb.add_argument("root", metavar="ROOT", nargs="?", help="its folder; drawn faces have none")
+        verb.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+        verb.set_defaults(run=run)
+        return verb
+
+    doctor = data_verb("doctor", _data_doctor, "say whether this is that data set, and what is missing or odd")
     doctor.add_argument("--quick", action="store_true", help="open no picture")
     doctor.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    doctor.set_defaults(run=_data_doctor)
+    folds = data_verb("folds", _data_folds, "print the folds of a protocol")
+    folds.add_argument("--protocol", help="which of the data set's protocols (default: its first)")
+    folds.add_argument("--json", action="store_true", help="print subjects and samples of each fold as one JSON object")
+    prepare = data_verb("prepare", _data_prepare, "find and align the faces once, into Parquet shards")
+    prepare.add_argument("out", metavar="OUT", type=Path, help="folder of the prepared set")
+    prepare.add_argument("--split", action="append", help="split to prepare, may be repeated (default: train)")
+    prepare.add_argument("--protocol", help="read by this protocol of the data set, and write its folds")
+    prepare.add_argument("--detector", default="yunet", help="yunet, retinaface, or dataset for its own landmarks")
+    prepare.add_argument("--size", type=int, default=112, help="height and width of the faces in pixels (default: 112)")
+    prepare.add_argument("--margin", type=float, default=0.0, help="added on every side, as a share of the face")
+    prepare.add_argument("--weights", type=float, nargs=5, default=(1, 1, 1, 1, 1), metavar="W",
+                         help="weight of each landmark in the alignment: eyes, nose, corners of the mouth")
+    prepare.add_argument("--faces", choices=("largest", "all"), default="largest", help="which faces of a picture")
+    prepare.add_argument("--missing", choices=("skip", "center"), default="skip",
+                         help="a picture without a face is skipped (and listed), or its middle is taken")
+    prepare.add_argument("--as-is", action="store_true", help="take the pictures as they are")
+    prepare.add_argument("--workers", type=int, default=0, help="processes that work beside this one")
+    prepare.add_argument("--shard-size", type=int, default=1024, help="samples of a shard (default: 1024)")
 
     priors = commands.add_parser("priors", help="build, import and show prior masks")
     verbs = priors.add_subparsers(required=True, metavar="VERB")
@@ -113,6 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--split", default="train")
     build.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
     build.add_argument("--size", type=int, default=72, help="height and width of the masks in pixels (default: 72)")
+    build.add_argument("--light", choices=("none", "gain", "local"), default="gain",
+                       help="how the two faces' light is made alike (default: gain, one factor)")
+    build.add_argument("--smooth", type=float, default=0.01, help="blur of the mean difference, as a share of the size")
+    build.add_argument("--protocol", help="read by this protocol of the data set; needed for --fold")
+    build.add_argument("--fold", help="use a fold's training subjects only: its number, or all for a set of each fold")
+    build.add_argument("--keep-all", action="store_true", help="refuse no pair")
     build.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     build.set_defaults(run=_priors_build)
     return parser
@@ -140,13 +174,15 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from fmpn_timm.data.readers import read_faces
-    from fmpn_timm.hub import load_model
+    from fmpn_timm.faces import check_recipe
+    from fmpn_timm.hub import load_model, recipe_of
     from fmpn_timm.training.evaluation import evaluate
 
     reader_options = _options(options.option)
     if options.rule:
         reader_options["rule"] = options.rule
     faces = read_faces(options.dataset, options.root, options.split, **reader_options)
+    check_recipe(faces.recipe, recipe_of(options.model), options.model, options.any_recipe)
     result = evaluate(
         load_model(options.model),
         faces,
@@ -180,6 +216,56 @@ def _data_doctor(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+def _data_folds(options: argparse.Namespace) -> None:
+    from fmpn_timm.data.protocols import file_names, get_protocol
+
+    protocol = get_protocol(options.name, options.protocol)
+    faces = protocol.read(options.root, **_options(options.option))
+    folds, names = protocol.cut(faces), file_names(faces)
+    if options.json:
+        print(json.dumps({"folds": {
+            str(n): {
+                "subjects": sorted({s.subject for s in fold.test.samples if s.subject is not None}),
+                "samples": sorted(names[s.source] for s in fold.test.samples),
+            }
+            for n, fold in folds.items()
+        }}))
+        return
+    subjects = {s.subject for s in faces.samples}
+    print(f"{options.name}, protocol {protocol.name}: {len(faces)} samples of {len(subjects)} subjects in {len(folds)} "
+          f"folds ({protocol.source})")
+    for n, fold in folds.items():
+        tested = {s.subject for s in fold.test.samples}
+        print(f"  fold {n}: test on {len(fold.test)} samples of {len(tested)} subjects, train on {len(fold.train)}")
+
+
+def _data_prepare(options: argparse.Namespace) -> None:
+    from fmpn_timm.data.prepare import prepare_faces
+    from fmpn_timm.data.protocols import get_protocol
+    from fmpn_timm.data.readers import read_faces
+    from fmpn_timm.faces import FaceAligner, Recipe
+
+    aligner = None
+    if not options.as_is:
+        recipe = Recipe(options.detector, options.size, options.margin, weights=tuple(options.weights))
+        aligner = FaceAligner(recipe, policy=options.faces, missing=options.missing)
+    reader_options, folds = _options(options.option), None
+    if options.protocol:
+        protocol = get_protocol(options.name, options.protocol)
+        sets = [protocol.read(options.root, **reader_options)]
+        folds = {s.source: n for n, fold in protocol.cut(sets[0]).items() for s in fold.test.samples}
+    else:
+        splits = options.split or ["train"]
+        sets = [read_faces(options.name, options.root, split, **reader_options) for split in splits]
+    for faces in sets:
+        entry = prepare_faces(
+            faces, options.out, aligner, folds, options.root, options.shard_size, options.workers
+        )
+        print(f"{options.out}, {faces.split}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
+              f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "
+              f"(listed in {options.out / 'skipped.csv'})")
+
+
 def _priors_show(options: argparse.Namespace) -> None:
     from fmpn_timm.priors import MaskSet, draw_sheet, list_assets
 
@@ -205,15 +291,47 @@ def _priors_import(options: argparse.Namespace) -> None:
 
 
 def _priors_build(options: argparse.Namespace) -> None:
+    from fmpn_timm.data.protocols import get_protocol
     from fmpn_timm.data.readers import read_faces
-    from fmpn_timm.priors import build_masks
+    from fmpn_timm.priors import LIMITS, build_masks
 
-    masks = build_masks(
-        read_faces(options.dataset, options.root, options.split, **_options(options.option)), options.size
-    )
-    masks.save(options.out)
-    pairs = ", ".join(f"{name} {n}" for name, n in masks.pairs.items())
-    print(f"{options.out}: {len(masks.classes)} masks from {masks.data} (pairs: {pairs})")
+    limits = None if options.keep_all else LIMITS
+    reader_options = _options(options.option)
+    if options.protocol or options.fold:
+        protocol = get_protocol(options.dataset, options.protocol)
+        faces = protocol.read(options.root, **reader_options)
+    else:
+        faces = read_faces(options.dataset, options.root, options.split, **reader_options)
+    if options.fold is None:
+        sets = {options.out: faces}
+    else:
+        folds = {str(n): fold.train for n, fold in protocol.cut(faces).items()}
+        if options.fold not in (*folds, "all"):
+            known = ", ".join(folds)
+            raise InputError(f"--fold {options.fold}: protocol {protocol.name} has the folds {known}, or all.")
+        chosen = folds if options.fold == "all" else {options.fold: folds[options.fold]}
+        stem = options.out.with_suffix("")
+        sets = {stem.with_name(f"{stem.name}-{n}.safetensors") if options.fold == "all" else options.out: train
+                for n, train in chosen.items()}
+    for path, faces in sets.items():
+        _report_masks(build_masks(faces, options.size, options.light, options.smooth, limits), path)
+
+
+def _report_masks(masks: "MaskSet", path: Path) -> None:
+    """Write a mask set and its sheet, and say what went into it."""
+    from fmpn_timm.priors import draw_sheet
+
+    masks.save(path)
+    sheet = path.with_suffix(".png")
+    draw_sheet(masks, sheet)
+    print(f"{path}: {len(masks.classes)} masks from {masks.data}, drawn to {sheet}")
+    for name in masks.classes:
+        print(f"  {name:10} {masks.pairs[name]:6} pairs, artefacts {masks.quality['artefacts'][name]:.3f}")
+    refused = masks.quality["refused"]
+    for pair in refused[:10]:
+        print(f"  refused {pair['source']}: {pair['reason']}", file=sys.stderr)
+    if len(refused) > 10:
+        print(f"  and {len(refused) - 10} more, listed in {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,16 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from timm.models import save_for_hf
+from timm.models._hub import hf_split
 from torch import nn
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe
 
-__all__ = ["class_names", "load_model", "save_model", "weights_of"]
+__all__ = ["class_names", "load_model", "recipe_of", "save_model", "weights_of"]
 
 
 def save_model(
@@ -27,6 +30,7 @@ def save_model(
         size: int,
         crop_pct: float,
         files: dict[str, Any] | None = None,
+        recipe: Recipe | None = None,
 ) -> None:
     """Write a folder that ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads.
 
@@ -39,6 +43,7 @@ def save_model(
         size: Height and width of the input the model was trained for, in pixels.
         crop_pct: Share of the resized face that is cropped for evaluation.
         files: Further JSON files by name, such as results.
+        recipe: How the faces it was trained on were cut; goes into config.json.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.partial")
@@ -49,7 +54,7 @@ def save_model(
         save_for_hf(
             model,
             str(partial),
-            model_config=dict(label_names=list(classes)),
+            model_config=dict(label_names=list(classes), recipe=recipe and recipe.as_dict()),
             safe_serialization=True,
             data_config=dict(input_size=(model.in_chans, size, size), crop_pct=crop_pct),
         )
@@ -77,6 +82,27 @@ def load_model(name: str, **kwargs: Any) -> nn.Module:
         raise InputError(f"{name.removeprefix('local-dir:')} holds no config.json: give a run's model/ folder.")
     with weights_of(name):
         return timm.create_model(name, pretrained=True, **kwargs)
+
+
+def recipe_of(name: str) -> Recipe | None:
+    """How faces must be cut for a model, as its config.json says; None if it does not say.
+
+    Args:
+        name: As for ``load_model``.
+
+    Raises:
+        InputError: There is no such model, or its recipe is damaged.
+    """
+    if name.startswith("local-dir:"):
+        path = Path(name.removeprefix("local-dir:")) / "config.json"
+    elif name.startswith("hf-hub:"):
+        repository, revision = hf_split(name.removeprefix("hf-hub:"))
+        with weights_of(name):
+            path = hf_hub_download(repository, "config.json", revision=revision)
+    else:
+        return None
+    recipe = json.loads(Path(path).read_text()).get("recipe")
+    return recipe and Recipe.from_dict(recipe)
 
 
 @contextmanager

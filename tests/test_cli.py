@@ -14,6 +14,7 @@ import torch
 
 from fmpn_timm import cli, hub
 from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.faces import Recipe
 from fmpn_timm.priors import MaskSet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,10 @@ TINY = [
 
 @pytest.fixture
 def model_folder(tmp_path) -> Path:
+    return _model(tmp_path)
+
+
+def _model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     model = timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1, num_classes=8)
     hub.save_model(model, tmp_path / "model", EXPRESSIONS, size=32, crop_pct=0.9)
@@ -39,6 +44,17 @@ def test_evaluate_prints_one_json_object_on_stdout(model_folder, capsys):
     result = json.loads(capsys.readouterr().out)
     assert {"accuracy", "macro_f1", "n", "per_class", "confusion", "rule", "split"} <= set(result)
     assert result["n"] == 8 and result["split"] == "test" and result["options"]["subjects"] == 5
+
+
+def test_evaluate_refuses_faces_of_another_recipe(model_folder, capsys):
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps({**config, "recipe": Recipe(size=64).as_dict()}))
+    command = ["evaluate", f"local-dir:{model_folder}", "--dataset", "drawn", "--split", "test", "--json",
+               "--option", "subjects=5", "--option", "takes=1"]
+    with pytest.raises(SystemExit, match="detector dataset instead of yunet.*--any-recipe"):
+        cli.main(command)
+    cli.main([*command, "--any-recipe"])
+    assert json.loads(capsys.readouterr().out)["n"] == 8
 
 
 @pytest.mark.parametrize(
@@ -66,6 +82,30 @@ def test_priors_build_and_show(tmp_path, capsys):
     cli.main(["priors", "show", str(out), "--out", str(tmp_path / "sheet.png")])
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
     assert "happiness (3 pairs)" in capsys.readouterr().out
+    assert (tmp_path / "masks.png").stat().st_size > 10_000
+
+
+def test_priors_of_a_fold_are_made_of_its_training_subjects(tmp_path, capsys):
+    out = tmp_path / "masks.safetensors"
+    few = ["--option", "subjects=10", "--option", "takes=1"]
+    cli.main(["priors", "build", *few, "--protocol", "ten-folds", "--fold", "3", "--size", "24", "--out", str(out),
+              "--keep-all"])
+    masks = MaskSet.load(out)
+    assert masks.pairs["fear"] == 9 and "fold 3 train" in masks.data
+    with pytest.raises(SystemExit, match="--fold 12: protocol ten-folds has the folds 0, 1"):
+        cli.main(["priors", "build", *few, "--protocol", "ten-folds", "--fold", "12", "--out", str(out)])
+
+
+def test_data_prepare_and_folds(tmp_path, capsys):
+    few = ["--option", "subjects=10", "--option", "takes=1", "--option", "size=24"]
+    cli.main(["data", "prepare", "drawn", str(tmp_path / "out"), *few, "--protocol", "ten-folds", "--as-is"])
+    assert "80 faces in 1 shard(s), 0 skipped" in capsys.readouterr().out
+    cli.main(["data", "folds", "drawn", *few, "--json"])
+    folds = json.loads(capsys.readouterr().out)["folds"]
+    assert len(folds) == 10 and len(folds["3"]["samples"]) == 8 and folds["3"]["subjects"] == ["0003"]
+    cli.main(["evaluate", f"local-dir:{_model(tmp_path)}", "--dataset", "prepared", "--root", str(tmp_path / "out"),
+              "--split", "test", "--option", "fold=3", "--json"])
+    assert json.loads(capsys.readouterr().out)["n"] == 8
 
 
 def test_priors_show_lists_the_sets_of_the_package(capsys):

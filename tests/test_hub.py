@@ -8,6 +8,7 @@ import torch
 
 from fmpn_timm import hub
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe
 
 CLASSES = ("fear", "anger", "neutral")
 
@@ -31,6 +32,15 @@ def test_round_trip_is_exact(model, tmp_path, memory_format):
     assert hub.class_names(loaded) == CLASSES
     cfg = loaded.pretrained_cfg
     assert tuple(cfg["input_size"]) == (3, 48, 48) and cfg["crop_pct"] == 0.9
+
+
+def test_recipe_travels_with_the_model(model, tmp_path):
+    recipe = Recipe(size=48, margin=0.1)
+    hub.save_model(model, tmp_path / "m", CLASSES, 48, 1.0, recipe=recipe)
+    hub.save_model(model, tmp_path / "none", CLASSES, 48, 1.0)
+    assert hub.recipe_of(f"local-dir:{tmp_path / 'm'}") == recipe
+    assert hub.recipe_of(f"local-dir:{tmp_path / 'none'}") is None and hub.recipe_of("fmpn_resnet18") is None
+    assert timm.create_model(f"local-dir:{tmp_path / 'm'}", pretrained=True).num_classes == 3  # timm does not mind it
 
 
 def test_saving_again_replaces_the_folder(model, tmp_path):

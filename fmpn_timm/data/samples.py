@@ -1,5 +1,6 @@
 """A sample is one face picture with what is known about it; a face set is the samples of one split of a data set."""
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -82,17 +83,45 @@ class FaceSet:
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """Read a picture file as RGB uint8 (H, W, 3), grey ones too.
+    """Read a picture file as RGB uint8 (H, W, 3), upright as its EXIF data says.
+
+    Grey, palette and CMYK pictures become RGB, 16 bits become 8, and of colours with an alpha channel the alpha is
+    dropped.
 
     Raises:
-        InputError: The file is missing or no picture can be decoded from it.
+        InputError: The file is missing, no picture can be decoded from it, or it is too large to be decoded safely
+            (``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     if not Path(path).is_file():
         raise InputError(f"{path} is missing: check the path, or unpack the data again.")
     try:
-        with Image.open(path) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors of broken and truncated files
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                picture = ImageOps.exif_transpose(file)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = f"{Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
+        raise InputError(f"{path}: more than {limit}. Shrink it, or remove it and its label.") from error
+    except Exception as error:  # Pillow's decoders raise all kinds on broken and truncated files
         size = Path(path).stat().st_size
         mend = "Fetch it again, or remove it and its label."
         raise InputError(f"{path}: broken picture ({size} bytes). {mend}") from error
+    try:
+        return _rgb(picture)
+    except ValueError as error:
+        mend = "Save it as RGB, or as grey of 8 or 16 bits."
+        raise InputError(f"{path}: pixels of kind {picture.mode} cannot be shown as RGB. {mend}") from error
+
+
+def _rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith("I"):  # 16 bits of grey; convert() would clip them at 255
+        values = np.array(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("integers beyond 16 bits have no known range")
+        grey = np.round(values / 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.mode == "F":
+        raise ValueError("real numbers have no known range")
+    if picture.mode in ("P", "PA"):  # Pillow wants palettes with transparency to go by way of RGBA
+        picture = picture.convert("RGBA")
+    return np.array(picture.convert("RGB"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,11 @@ from fmpn_timm.errors import InputError
 
 from .alignment import REFERENCE_LANDMARKS, align_face
 
-__all__ = ["Recipe", "check_recipe"]
+__all__ = ["FRAMING", "Recipe", "check_recipe"]
+
+FIELDS = ("detector", "size", "margin", "reference", "weights", "interpolation", "color")
+#: What decides where a face lies in its picture.
+FRAMING = ("margin", "reference")
 
 
 @dataclass(frozen=True)
@@ -88,28 +93,36 @@ class Recipe:
         return align_face(image, landmarks, self.size, reference, np.asarray(self.weights), self.interpolation)
 
 
-def check_recipe(have: Recipe | None, want: Recipe | None, where: str, override: bool = False) -> None:
+def check_recipe(
+        have: Recipe | None,
+        want: Recipe | None,
+        where: str,
+        override: bool = False,
+        fields: Sequence[str] = FIELDS,
+) -> None:
     """Refuse faces that were cut by another recipe than the model, or the masks, were made for.
 
     Args:
         have: The recipe of the faces at hand; None if they were taken as they are.
         want: The recipe asked for; None if it is not known, and then anything goes.
-        where: What is at hand, for the message.
+        where: What asks, for the message.
         override: Go on in spite of a difference (``--any-recipe``).
+        fields: What must be equal; ``FRAMING`` for masks, which fit faces of any size.
 
     Raises:
         InputError: The recipes differ; the message names the fields.
     """
-    if want is None or override or have == want:
+    if want is None or override:
         return
     if have is None:
         raise InputError(
-            f"{where}: these faces are not aligned, and recipe {want.hash} is asked for. Prepare them with that recipe "
-            "(fmpn data prepare), or say --any-recipe."
+            f"{where} asks for faces cut by recipe {want.hash}, and these were not aligned. Prepare them with that "
+            "recipe (fmpn data prepare), or say --any-recipe."
         )
-    mine, wanted = have.as_dict(), want.as_dict()
-    differ = [f"{k} {mine[k]} instead of {wanted[k]}" for k in mine if k != "hash" and mine[k] != wanted[k]]
-    raise InputError(
-        f"{where}: faces cut by recipe {have.hash}, asked for {want.hash} ({'; '.join(differ)}). Prepare the faces "
-        "again (fmpn data prepare), or say --any-recipe."
-    )
+    mine, wanted = asdict(have), asdict(want)
+    differ = [f"{k} {mine[k]} instead of {wanted[k]}" for k in fields if mine[k] != wanted[k]]
+    if differ:
+        raise InputError(
+            f"{where} asks for faces cut by recipe {want.hash}, and these were cut by {have.hash} "
+            f"({'; '.join(differ)}). Prepare the faces again (fmpn data prepare), or say --any-recipe."
+        )

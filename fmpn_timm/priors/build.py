@@ -1,6 +1,7 @@
 """Prior masks from neutral/expressive pairs: equation (1) of the FMPN paper, end to end."""
 
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
 from .masks import MaskSet
+from .pairs import LIMITS, PairLimits, artefacts, match_light
 
 __all__ = ["build_masks", "equalize", "import_masks"]
 
@@ -40,23 +42,38 @@ def equalize(difference: np.ndarray) -> np.ndarray:
     return cv2.equalizeHist(levels).astype(np.float32) / 255
 
 
-def build_masks(faces: FaceSet, size: int = 72, progress: bool = True) -> MaskSet:
+def build_masks(
+        faces: FaceSet,
+        size: int = 72,
+        light: str = "gain",
+        smooth: float = 0.01,
+        limits: PairLimits | None = LIMITS,
+        progress: bool = True,
+) -> MaskSet:
     """Average |expressive - neutral| over the pairs of a face set, class by class.
 
     Equation (1): ``I_m^k = psi(1/n_k sum_i |phi(x_i^k) - phi(x_i^neutral)|)``. The faces of a face set are aligned
-    already (phi). A subject's expressive faces share that subject's one neutral face, the first.
+    already (phi). A subject's expressive faces share that subject's one neutral face, the first. With ``light="none"``,
+    ``smooth=0`` and ``limits=None`` this is the equation and nothing else.
 
     Args:
         faces: Aligned faces of *training* subjects, neutral and expressive.
         size: Height and width of the masks in pixels.
+        light: How the expressive face's light is brought to the neutral one's: ``none``, ``gain`` (one factor) or
+            ``local`` (a factor that varies slowly over the face).
+        smooth: Standard deviation of a Gaussian over the mean difference, as a share of the size; 0 for none.
+        limits: Which pairs are refused; None for none.
         progress: Show a progress bar on stderr.
 
     Returns:
-        One mask for each expressive class that has pairs.
+        One mask for each expressive class that has pairs. Its ``quality`` holds ``refused`` (each with ``source``,
+        ``neutral`` and ``reason``) and ``artefacts``, the share of each mask's energy outside the face.
 
     Raises:
-        InputError: There is no pair.
+        InputError: There is no pair, or all pairs of the set were refused.
     """
+    if light not in ("none", "gain", "local"):
+        raise InputError(f"Unknown light normalisation {light!r}: choose none, gain or local.")
     neutral = {}
     for sample in (*faces.neutral, *faces.samples):
         if sample.role == "neutral" and sample.subject is not None:
@@ -67,21 +84,46 @@ def build_masks(faces: FaceSet, size: int = 72, progress: bool = True) -> MaskSe
             f"{faces.dataset} {faces.split} has no subject with a neutral and an expressive face, and prior masks need "
             "such pairs. Borrow a mask set instead (--priors NAME)."
         )
-    neutral_faces = {}
-    total, count = defaultdict(lambda: np.zeros((size, size))), defaultdict(int)
+    neutral_faces, differences, refused = {}, defaultdict(list), []
     for sample in tqdm(expressive, desc="prior masks", unit="pair", disable=None if progress else True, leave=False):
+        reference = neutral[sample.subject]
         if sample.subject not in neutral_faces:
-            neutral_faces[sample.subject] = _grey(neutral[sample.subject].picture(), size)
-        total[sample.expression] += np.abs(_grey(sample.picture(), size) - neutral_faces[sample.subject])
-        count[sample.expression] += 1
-    classes = tuple(name for name in EXPRESSIONS if count[name])
-    masks = np.stack([equalize(total[name] / count[name]) for name in classes])
+            neutral_faces[sample.subject] = _grey(reference.picture(), size)
+        before, after = neutral_faces[sample.subject], _grey(sample.picture(), size)
+        reason = limits.refuse(after, before) if limits else None
+        if reason:
+            refused.append({"source": sample.source, "neutral": reference.source, "reason": reason})
+        else:
+            # kept for the outliers' sake, in half precision: a tenth of a grey level is fine enough
+            difference = np.abs(match_light(after, before, light) - before)
+            differences[sample.expression].append((sample, reference, difference.round(1).astype(np.float16)))
+    classes, masks, pairs = [], [], {}
+    for name in EXPRESSIONS:
+        kept = differences[name]
+        if limits and kept:
+            outliers = limits.outliers(np.stack([d for *_, d in kept]))
+            refused += [{"source": s.source, "neutral": r.source, "reason": reason}
+                        for (s, r, _), reason in zip(kept, outliers, strict=True) if reason]
+            kept = [pair for pair, reason in zip(kept, outliers, strict=True) if not reason]
+        if kept:
+            mean = np.mean([d for *_, d in kept], axis=0, dtype=np.float64)
+            if smooth:
+                mean = cv2.GaussianBlur(mean, (0, 0), smooth * size, borderType=cv2.BORDER_REPLICATE)
+            classes.append(name)
+            masks.append(equalize(mean))
+            pairs[name] = len(kept)
+    if not masks:
+        raise InputError(f"{faces.dataset} {faces.split}: all {len(refused)} pairs were refused, the first because of "
+                         f"{refused[0]['reason']}. Align the faces, or build with limits off (--keep-all).")
+    options = {"light": light, "smooth": smooth, "limits": asdict(limits) if limits else None}
     return MaskSet(
-        masks=torch.from_numpy(masks),
-        classes=classes,
+        masks=torch.from_numpy(np.stack(masks)),
+        classes=tuple(classes),
         data=f"{faces.dataset} {faces.split}",
-        recipe={"size": size, "options": faces.options, "post": "histogram equalisation"},
-        pairs={name: count[name] for name in classes},
+        recipe={"size": size, "options": faces.options, "pairs": options, "post": "histogram equalisation",
+                "faces": faces.recipe and faces.recipe.as_dict()},
+        pairs=pairs,
+        quality={"refused": refused, "artefacts": {n: artefacts(m) for n, m in zip(classes, masks, strict=True)}},
     )
 
 

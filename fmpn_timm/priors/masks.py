@@ -33,6 +33,7 @@ class MaskSet:
         data: The data set and split whose pairs the masks were averaged over.
         recipe: How faces were aligned and masks processed.
         pairs: Number of neutral/expressive pairs of each class.
+        quality: What was seen in building: pairs ``refused`` with the reason, ``artefacts`` of each class.
     """
 
     masks: torch.Tensor
@@ -40,6 +41,7 @@ class MaskSet:
     data: str = "unknown"
     recipe: dict[str, Any] = field(default_factory=dict)
     pairs: dict[str, int] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         masks = self.masks
@@ -74,6 +76,7 @@ class MaskSet:
                     data=metadata.get("data", "unknown"),
                     recipe=json.loads(metadata.get("recipe", "{}")),
                     pairs=json.loads(metadata.get("pairs", "{}")),
+                    quality=json.loads(metadata.get("quality", "{}")),
                 )
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise InputError(
@@ -90,6 +93,7 @@ class MaskSet:
             "data": self.data,
             "recipe": json.dumps(self.recipe),
             "pairs": json.dumps(self.pairs),
+            "quality": json.dumps(self.quality),
         }
         partial = path.with_name(f".{path.name}.partial")
         try:

@@ -41,6 +41,7 @@ class TrainConfig:
         workers: Processes that load data, beside the training process; 0 loads in the training process.
         priors: Prior masks: ``build`` from the training subjects' pairs, or a mask set's name or file.
         mask_box: Where the masks lie in the pictures, left, top, right, bottom as shares; the whole picture if none.
+        any_recipe: Take faces that were aligned in another way than the masks or the initial weights ask for.
         size: Height and width of the input in pixels.
         load_size: Height and width that ``size`` is cropped from.
         crop: ``five`` (corners and centre) or ``random``.
@@ -101,6 +102,7 @@ class TrainConfig:
 
     priors: str = "build"
     mask_box: tuple[float, float, float, float] | None = None
+    any_recipe: bool = False
     size: int = 299
     load_size: int = 320
     crop: Literal["five", "random"] = "five"

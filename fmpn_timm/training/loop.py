@@ -30,7 +30,8 @@ from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.splits import split_by_subject
 from fmpn_timm.data.transforms import eval_transform, train_transform
 from fmpn_timm.errors import InputError
-from fmpn_timm.hub import load_model, save_model, weights_of
+from fmpn_timm.faces import FRAMING, Recipe, check_recipe
+from fmpn_timm.hub import load_model, recipe_of, save_model, weights_of
 from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet, build_masks, draw_sheet
 from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask
@@ -90,7 +91,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
 def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) -> dict[str, Any]:
     data = _prepare_data(config, accelerator)
-    model = _create_model(config, data.classes)
+    model = _create_model(config, data.classes, data.train.recipe)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     checkpoints = Checkpoints(config.folder / "checkpoints", accelerator)
@@ -134,15 +135,19 @@ def _prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
         show = config.progress and accelerator.is_local_main_process
         priors = build_masks(faces, progress=show) if config.priors == "build" else MaskSet.load(config.priors)
         priors = priors.with_neutral().select(faces.classes)
+        if config.mask_box is None and priors.recipe.get("faces"):
+            cut = Recipe.from_dict(priors.recipe["faces"])
+            check_recipe(faces.recipe, cut, f"--priors {config.priors}", config.any_recipe, FRAMING)
         if accelerator.is_main_process:
             priors.save(config.folder / "priors.safetensors")
             draw_sheet(priors, config.folder / "priors.png")
     return Data(faces, valid, test, faces.classes, priors)
 
 
-def _create_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
+def _create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe | None) -> nn.Module:
     generator = dict(generator_width=config.generator_width, generator_blocks=config.generator_blocks)
     if config.init is not None:
+        check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
         model = load_model(config.init, num_classes=len(classes))
         if config.arm != "cnn" and not isinstance(model, FMPN):
             raise InputError(f"--init {config.init} is no FMPN model: train it with --arm cnn.")
@@ -399,6 +404,7 @@ class Run:
             "best_epoch": self.history[self.best - 1]["epoch"],
             "metrics": reported,
             "valid": valid,
+            "recipe": data.train.recipe and data.train.recipe.as_dict(),
             "priors": data.priors and {"data": data.priors.data, "pairs": data.priors.pairs},
             "parameters": sum(p.numel() for p in model.parameters()),
             "training_seconds": round(self.seconds),
@@ -417,7 +423,7 @@ class Run:
                 draw_sheet(masks, folder / "mean_masks.png")
             results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}
             save_model(model, folder / "model", data.classes, config.size, config.size / config.load_size,
-                       {"results.json": results})
+                       {"results.json": results}, data.train.recipe)
             if data.priors is not None:
                 data.priors.save(folder / "model" / "priors.safetensors")
             _write(folder / "summary.json", json.dumps(summary, indent=2))

@@ -1,10 +1,15 @@
 """Tests of samples, face sets and the reading of pictures."""
 
+import struct
+import warnings
+import zlib
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
@@ -96,3 +101,63 @@ def test_text_is_no_picture(tmp_path):
 def test_missing_picture_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.png is missing"):
         read_picture(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("extension", ["png", "tif"])
+def test_sixteen_bits_of_grey_are_scaled_not_clipped(tmp_path, extension):
+    grey = np.linspace(0, 65535, 120).reshape(10, 12).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / f"face.{extension}"), grey)
+    picture = read_picture(tmp_path / f"face.{extension}")
+    assert picture.dtype == np.uint8 and (picture[:, :, :1] == picture).all()
+    np.testing.assert_allclose(picture[:, :, 0], grey / 257, atol=0.51)
+
+
+@pytest.mark.parametrize("transparency", [None, 0, bytes(range(0, 256, 16))])
+def test_palette_gives_its_colours_without_a_warning(tmp_path, colours, transparency):
+    palette = Image.fromarray(colours).quantize(4)
+    palette.save(tmp_path / "face.png", **({} if transparency is None else {"transparency": transparency}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_picture(tmp_path / "face.png"), np.array(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("extension", ["jpg", "tif"])
+def test_cmyk_becomes_rgb(tmp_path, extension):
+    Image.new("CMYK", (16, 8), (0, 255, 255, 0)).save(tmp_path / f"face.{extension}")
+    picture = read_picture(tmp_path / f"face.{extension}")
+    assert picture.shape == (8, 16, 3)
+    np.testing.assert_allclose(picture, np.broadcast_to([255, 0, 0], picture.shape), atol=3)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_turned_photo_is_turned_back(tmp_path, colours, orientation, turns):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(colours).save(tmp_path / "face.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(tmp_path / "face.png"), np.rot90(colours, turns))
+
+
+def write_bomb(path: Path, width: int, height: int) -> None:
+    """A PNG of some hundred bytes that says it is huge."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+
+
+@pytest.mark.parametrize("side", [10_000, 50_000])  # Pillow warns of the first and refuses the second
+def test_decompression_bomb_is_one_error(tmp_path, side, recwarn):
+    write_bomb(tmp_path / "face.png", side, side)
+    with pytest.raises(InputError, match=r"face\.png: more than 89 million pixels\. Shrink it"):
+        read_picture(tmp_path / "face.png")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("values", [np.float32([[0.5, 2]]), np.int32([[0, 1 << 20]]), np.int32([[-1, 5]])])
+def test_numbers_without_a_range_are_refused(tmp_path, values):
+    Image.fromarray(values).save(tmp_path / "face.tif")
+    with pytest.raises(InputError, match=r"face\.tif: pixels of kind [IF] .*Save it as RGB"):
+        read_picture(tmp_path / "face.tif")

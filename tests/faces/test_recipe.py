@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import REFERENCE_LANDMARKS, Recipe, check_recipe
+from fmpn_timm.faces import FRAMING, REFERENCE_LANDMARKS, Recipe, check_recipe
 
 POINTS = REFERENCE_LANDMARKS * 200 + 40
 
@@ -67,6 +67,12 @@ def test_another_recipe_is_refused_and_can_be_allowed():
     check_recipe(Recipe(), None, "x")
     with pytest.raises(InputError, match="size 64 instead of 112"):
         check_recipe(Recipe(size=64), Recipe(), "model")
-    with pytest.raises(InputError, match="not aligned"):
+    with pytest.raises(InputError, match="were not aligned.*--any-recipe"):
         check_recipe(None, Recipe(), "model")
     check_recipe(Recipe(size=64), Recipe(), "model", override=True)
+
+
+def test_masks_ask_for_the_framing_only():
+    check_recipe(Recipe("retinaface", size=64), Recipe(), "masks", fields=FRAMING)
+    with pytest.raises(InputError, match="margin 0.2 instead of 0.0"):
+        check_recipe(Recipe(margin=0.2), Recipe(), "masks", fields=FRAMING)

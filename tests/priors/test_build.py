@@ -18,6 +18,7 @@ PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared/reference/masks
 CKPLUS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 MMI = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 SIZE = 16
+EQUATION_1 = dict(light="none", smooth=0, limits=None, progress=False)  # and nothing else
 
 
 def colour(grey: np.ndarray) -> np.ndarray:
@@ -88,7 +89,7 @@ class TestBuild:
         samples = [face(s, "fear", colour(x)) for s, x in fear]  # before their neutral faces
         samples += [face(s, "neutral", colour(x)) for s, x in neutral.items()]
         samples += [face(s, "anger", colour(x)) for s, x in anger]
-        masks = build_masks(face_set(*samples), size=SIZE, progress=False)
+        masks = build_masks(face_set(*samples), size=SIZE, **EQUATION_1)
         assert masks.classes == ("anger", "fear")  # canonical order
         assert masks.pairs == {"anger": 2, "fear": 4}
         assert masks.masks.dtype == torch.float32 and masks.masks.shape == (2, SIZE, SIZE)
@@ -98,32 +99,32 @@ class TestBuild:
 
     def test_what_it_was_made_of_is_recorded(self):
         samples = face("a", "neutral", colour(noise(0))), face("a", "fear", colour(noise(1)))
-        masks = build_masks(face_set(*samples), size=SIZE, progress=False)
+        masks = build_masks(face_set(*samples), size=SIZE, **EQUATION_1)
         assert masks.data == "folder train"
         assert masks.recipe["size"] == SIZE and masks.recipe["options"] == {"rule": "none"}
 
     def test_the_first_neutral_face_is_the_one(self):
         first, second, fear = noise(0), noise(1), noise(2)
         samples = [face("a", "neutral", colour(x)) for x in (first, second)]
-        masks = build_masks(face_set(*samples, face("a", "fear", colour(fear))), size=SIZE, progress=False)
+        masks = build_masks(face_set(*samples, face("a", "fear", colour(fear))), size=SIZE, **EQUATION_1)
         np.testing.assert_allclose(masks.masks[0], equalized(np.abs(fear.astype(float) - first)), atol=1 / 254)
 
     def test_a_neutral_face_is_loaded_once(self):
         loaded = []
         neutral = face("a", "neutral", lambda: loaded.append("neutral") or colour(noise(0)))
         fears = [face("a", "fear", colour(noise(i))) for i in range(1, 5)]
-        assert build_masks(face_set(neutral, *fears), size=SIZE, progress=False).pairs == {"fear": 4}
+        assert build_masks(face_set(neutral, *fears), size=SIZE, **EQUATION_1).pairs == {"fear": 4}
         assert loaded == ["neutral"]
 
     def test_nothing_moved(self):
         samples = face("a", "neutral", colour(noise(0))), face("a", "fear", colour(noise(0)))
-        assert not build_masks(face_set(*samples), size=SIZE, progress=False).masks.any()
+        assert not build_masks(face_set(*samples), size=SIZE, **EQUATION_1).masks.any()
 
     def test_a_moved_square_is_bright_where_it_was_and_is(self):
         before, after = np.full((2, SIZE, SIZE), 90, np.uint8)
         before[2:5, 2:5] = after[9:12, 8:11] = 220
         samples = face("a", "neutral", colour(before)), face("a", "sadness", colour(after))
-        mask = build_masks(face_set(*samples), size=SIZE, progress=False).masks[0].numpy()
+        mask = build_masks(face_set(*samples), size=SIZE, **EQUATION_1).masks[0].numpy()
         moved = np.zeros((SIZE, SIZE), bool)
         moved[2:5, 2:5] = moved[9:12, 8:11] = True
         assert (mask[moved] == 1).all() and (mask[~moved] == 0).all()
@@ -132,13 +133,13 @@ class TestBuild:
         grey, red, blue = (np.zeros((SIZE, SIZE, 3), np.uint8) for _ in range(3))
         red[:8, :, 0] = blue[8:, :, 2] = 255
         samples = face("a", "neutral", grey), face("a", "fear", np.maximum(red, blue))
-        mask = build_masks(face_set(*samples), size=SIZE, progress=False).masks[0]
+        mask = build_masks(face_set(*samples), size=SIZE, **EQUATION_1).masks[0]
         assert (mask[:8] > mask[8:]).all()  # 0.299 against 0.114: red comes first in RGB
 
     @pytest.mark.parametrize("size", [8, 33])
     def test_size_is_the_masks(self, size):
         samples = face("a", "neutral", colour(noise(0))), face("a", "fear", colour(noise(1)))
-        assert build_masks(face_set(*samples), size=size, progress=False).masks.shape == (1, size, size)
+        assert build_masks(face_set(*samples), size=size, **EQUATION_1).masks.shape == (1, size, size)
 
     def test_faces_without_a_pair_are_left_out(self):
         samples = (
@@ -148,7 +149,7 @@ class TestBuild:
             face(None, "neutral", colour(noise(3))),
             face(None, "anger", colour(noise(4))),  # nobody knows whether they are one person
         )
-        masks = build_masks(face_set(*samples), size=SIZE, progress=False)
+        masks = build_masks(face_set(*samples), size=SIZE, **EQUATION_1)
         assert masks.pairs == {"fear": 1}
         np.testing.assert_allclose(masks.masks[0], equalized(np.abs(noise(1).astype(float) - noise(0))), atol=1 / 254)
 
@@ -159,7 +160,7 @@ class TestBuild:
     def test_no_pair(self, who):
         samples = [face(subject, expression, colour(noise(0))) for subject, expression in who]
         with pytest.raises(InputError, match="folder train has no .* a neutral and an expressive face.*--priors"):
-            build_masks(face_set(*samples), size=SIZE, progress=False)
+            build_masks(face_set(*samples), size=SIZE, **EQUATION_1)
 
 
 @pytest.fixture(scope="module")

@@ -8,23 +8,41 @@ from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
 from .affectnet import read_affectnet
+from .bp4d import read_bp4d
+from .bu3dfe import read_bu3dfe
+from .bu4dfe import read_bu4dfe
+from .ckplus import read_ckplus
 from .drawn import read_drawn
 from .fer2013 import read_fer2013
 from .ferplus import read_ferplus
 from .image_folder import read_image_folder
+from .jaffe import read_jaffe
+from .mmi import read_mmi
+from .oulu_casia import read_oulu_casia
+from .prepared import read_prepared
 from .rafdb import read_rafdb
 from .sfew import read_sfew
+from .tfd import read_tfd
 
 __all__ = ["READERS", "read_faces"]
 
 READERS = {
     "affectnet": read_affectnet,
+    "bp4d": read_bp4d,
+    "bu3dfe": read_bu3dfe,
+    "bu4dfe": read_bu4dfe,
+    "ckplus": read_ckplus,
     "drawn": read_drawn,
     "fer2013": read_fer2013,
     "ferplus": read_ferplus,
     "folder": read_image_folder,
+    "jaffe": read_jaffe,
+    "mmi": read_mmi,
+    "oulu_casia": read_oulu_casia,
+    "prepared": read_prepared,
     "rafdb": read_rafdb,
     "sfew": read_sfew,
+    "tfd": read_tfd,
 }
 
 

@@ -8,7 +8,7 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.drawn import draw_face
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import align_face
+from fmpn_timm.faces import Recipe
 
 __all__ = ["read_drawn"]
 
@@ -61,9 +61,13 @@ def read_drawn(
         for take in range(takes)
     )
     options = dict(subjects=subjects, takes=takes, size=size, seed=seed, **nuisance)
-    return FaceSet("drawn", split, EXPRESSIONS, samples, options)
+    return FaceSet("drawn", split, EXPRESSIONS, samples, options, recipe=_recipe(size))
+
+
+def _recipe(size: int) -> Recipe:
+    return Recipe("dataset", size, interpolation="linear")
 
 
 def _aligned_face(subject: int, expression: str, *, size: int, **options) -> np.ndarray:
     face = draw_face(subject, expression, size=size * 4 // 3, **options)  # somewhat larger than the crop it gives
-    return align_face(face.image, face.landmarks, size)
+    return _recipe(size).align(face.image, face.landmarks)

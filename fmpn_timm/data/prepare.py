@@ -1,0 +1,320 @@
+"""Prepared sets: faces found and aligned once, in Parquet shards that training and Hugging Face `datasets` read.
+
+A prepared set is a folder with ``prepared.json``, ``data/<split>-00000-of-00012.parquet``, ``skipped.csv`` and for each
+split a contact sheet ``<split>.png``. A shard appears under its name only when it is complete, so that a run that was
+stopped goes on where it was.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from fmpn_timm.errors import InputError
+from fmpn_timm.faces import FaceAligner
+
+from .samples import FaceSet, Sample
+from .sheet import draw_contact_sheet
+
+__all__ = ["ROW_GROUP", "prepare_faces"]
+
+#: Rows that are read together; small, so that a single face is read from a shard quickly.
+ROW_GROUP = 16
+BATCH = 32
+
+
+def prepare_faces(
+        faces: FaceSet,
+        out: str | Path,
+        aligner: FaceAligner | None = None,
+        folds: dict[str, int] | None = None,
+        root: str | Path | None = None,
+        shard_size: int = 1024,
+        workers: int = 0,
+        progress: bool = True,
+) -> dict[str, Any]:
+    """Write a split of a data set as a prepared set.
+
+    Args:
+        faces: The split, read from its owner's folders.
+        out: Folder of the prepared set; other splits of the same data set may be in it already.
+        aligner: Finds and aligns the faces; None to take the pictures as they are.
+        folds: Number of the fold each sample is tested in, by its ``source``.
+        root: Folder of the data set; sources are written relative to it.
+        shard_size: Samples of a shard.
+        workers: Processes; 0 works in this one.
+        progress: Show a progress bar on stderr.
+
+    Returns:
+        The split's entry in ``prepared.json``: ``samples``, ``skipped``, ``per_class``, ``shards`` ...
+
+    Raises:
+        InputError: ``out`` holds a split of this name made otherwise, or no face was found in any picture.
+    """
+    _require_pyarrow()
+    out = Path(out)
+    split = "train" if faces.split == "all" else faces.split  # `all` is a reserved name in `datasets`
+    recipe = aligner.recipe if aligner else faces.recipe
+    everything = [(s, False) for s in faces.samples] + [(s, True) for s in faces.neutral]
+    chunks = [everything[i:i + shard_size] for i in range(0, len(everything), shard_size)]
+    paths = [out / "data" / f"{split}-{i:05d}-of-{len(chunks):05d}.parquet" for i in range(len(chunks))]
+    text = json.dumps([recipe and recipe.hash, faces.classes, shard_size, aligner and (aligner.policy, aligner.missing),
+                       folds, [(s.source, s.expression) for s, _ in everything]], sort_keys=True)
+    entry = {"split": faces.split, "options": faces.options, "shards": [p.name for p in paths],
+             "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16], "complete": False}
+    info = _start(out, split, entry, faces, recipe and recipe.as_dict())
+
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    write = partial(_write_shard, classes=faces.classes, aligner=aligner, recipe=recipe and recipe.hash,
+                    folds=folds or {}, root=None if root is None else str(root))
+    todo = [(path, chunk) for path, chunk in zip(paths, chunks, strict=True) if not path.is_file()]
+    done = sum(len(c) for c in chunks) - sum(len(c) for _, c in todo)
+    show = None if progress else True
+    with tqdm(total=len(everything), initial=done, desc=f"prepare {split}", unit="face", disable=show) as bar:
+        for count in _map(write, todo, workers):
+            bar.update(count)
+
+    entry |= _summary(out, paths, faces.classes)
+    if not entry["samples"]:
+        raise InputError(f"{faces.dataset} {faces.split}: no face in any of {len(everything)} pictures, see "
+                         f"{out / 'skipped.csv'}. Is the detector the right one? --as-is takes pictures as they are.")
+    draw_contact_sheet(_examples(paths, faces.classes), out / f"{split}.png", f"{faces.dataset} {faces.split}")
+    info["splits"][split] = entry | {"complete": True}
+    _write_json(out / "prepared.json", info)
+    return info["splits"][split]
+
+
+def _start(out: Path, split: str, entry: dict, faces: FaceSet, recipe: dict | None) -> dict[str, Any]:
+    """What ``prepared.json`` says before the first shard, or already says."""
+    path = out / "prepared.json"
+    info = json.loads(path.read_text()) if path.is_file() else None
+    if info is None:
+        if out.is_dir() and any(out.iterdir()):
+            raise InputError(f"{out} is not empty and no prepared set: give a new folder.")
+        info = {"dataset": faces.dataset, "classes": list(faces.classes), "recipe": recipe, "splits": {}}
+    mine = {"dataset": faces.dataset, "classes": list(faces.classes), "recipe": recipe}
+    differ = [k for k in mine if info[k] != mine[k]]
+    if split in info["splits"] and info["splits"][split]["fingerprint"] != entry["fingerprint"]:
+        differ.append(f"the samples of split {split}")
+    if differ:
+        what = ", ".join(differ)
+        raise InputError(f"{out} was prepared with another {what}: give the same options, or a new folder.")
+    info["splits"][split] = entry
+    out.mkdir(parents=True, exist_ok=True)
+    _write_json(path, info)
+    return info
+
+
+def _map(write: partial, todo: Sequence[tuple[Path, list]], workers: int) -> Iterator[int]:
+    if workers == 0:
+        yield from (write(path, chunk) for path, chunk in todo)
+        return
+    # spawned, not forked: OpenCV's and torch's threads do not survive a fork
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(write, path, chunk) for path, chunk in todo]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_shard(
+        path: Path,
+        chunk: Sequence[tuple[Sample, bool]],
+        *,
+        classes: tuple[str, ...],
+        aligner: FaceAligner | None,
+        recipe: str | None,
+        folds: dict[str, int],
+        root: str | None,
+) -> int:
+    """Align a shard's faces and write them; what was skipped goes into the shard's own metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows, skipped = [], []
+    for i in range(0, len(chunk), BATCH):
+        for (sample, reference), found in _aligned(chunk[i:i + BATCH], aligner):
+            source = _relative(sample.source, root)
+            if found.reason:
+                skipped.append({"source": source, "reason": found.reason, "kept": bool(found.faces)})
+            rows += [
+                {
+                    "image": {"bytes": _png(face.image), "path": None},
+                    "label": classes.index(sample.expression) if sample.expression in classes else -1,
+                    "expression": sample.expression,
+                    "votes": sample.votes,
+                    "subject": sample.subject,
+                    "sequence": sample.sequence,
+                    "frame": sample.frame,
+                    "reference": reference,
+                    "fold": folds.get(sample.source),
+                    "box": face.box,
+                    "landmarks": face.landmarks,
+                    "score": face.score,
+                    "source": source,
+                    "recipe": recipe,
+                }
+                for face in found.faces
+            ]
+    schema = _schema(classes)
+    schema = schema.with_metadata({**schema.metadata, b"fmpn.skipped": json.dumps(skipped).encode()})
+    partial_path = path.with_name(f".{path.name}.partial")
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, partial_path, row_group_size=ROW_GROUP, compression={"image.bytes": "none"})
+    os.replace(partial_path, path)
+    return len(chunk)
+
+
+@dataclass(frozen=True)
+class _Face:
+    image: np.ndarray
+    box: list[float] | None = None
+    landmarks: list[list[float]] | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    faces: tuple[_Face, ...]
+    reason: str = ""
+
+
+def _aligned(chunk: Sequence[tuple[Sample, bool]], aligner: FaceAligner | None) -> Iterator[tuple[Any, _Found]]:
+    """Each sample with its faces, or with the reason why it has none."""
+    pictures, landmarks, broken = {}, {}, {}
+    for i, (sample, _) in enumerate(chunk):
+        try:
+            pictures[i] = sample.picture()
+            landmarks[i] = None if sample.landmarks is None else sample.landmarks()
+        except InputError as error:
+            pictures.pop(i, None)
+            broken[i] = str(error)
+    index = list(pictures)
+    if aligner is None:
+        found = {i: _Found((_Face(pictures[i]),)) for i in index}
+    else:
+        names = [chunk[i][0].source for i in index]
+        aligned = aligner([pictures[i] for i in index], [landmarks[i] for i in index], names)
+        found = {i: _Found(tuple(_face(face) for face in faces), faces.reason)
+                 for i, faces in zip(index, aligned, strict=True)}
+    for i, pair in enumerate(chunk):
+        yield pair, found.get(i) or _Found((), broken[i])
+
+
+def _face(face: Any) -> _Face:
+    points = None if face.landmarks is None else face.landmarks.tolist()
+    return _Face(face.image, face.box.tolist(), points, face.score)
+
+
+def _schema(classes: tuple[str, ...]):
+    """The columns, as `datasets` knows them: pictures are decoded and labels have names."""
+    import pyarrow as pa
+
+    def value(dtype: str) -> dict:
+        return {"dtype": dtype, "_type": "Value"}
+
+    kinds = {
+        "image": (pa.struct({"bytes": pa.binary(), "path": pa.string()}), {"_type": "Image"}),
+        "label": (pa.int64(), {"names": list(classes), "_type": "ClassLabel"}),
+        "expression": (pa.string(), value("string")),
+        "votes": (pa.list_(pa.float32()), {"feature": value("float32"), "_type": "List"}),
+        "subject": (pa.string(), value("string")),
+        "sequence": (pa.string(), value("string")),
+        "frame": (pa.int32(), value("int32")),
+        "reference": (pa.bool_(), value("bool")),
+        "fold": (pa.int32(), value("int32")),
+        "box": (pa.list_(pa.float32()), {"feature": value("float32"), "_type": "List"}),
+        "landmarks": (pa.list_(pa.list_(pa.float32())),
+                      {"feature": {"feature": value("float32"), "_type": "List"}, "_type": "List"}),
+        "score": (pa.float32(), value("float32")),
+        "source": (pa.string(), value("string")),
+        "recipe": (pa.string(), value("string")),
+    }
+    features = {"info": {"features": {name: feature for name, (_, feature) in kinds.items()}}}
+    return pa.schema({name: kind for name, (kind, _) in kinds.items()}, {b"huggingface": json.dumps(features).encode()})
+
+
+def _png(image: np.ndarray) -> bytes:
+    grey = (image[..., :1] == image).all()  # a third of the bytes
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if grey else image).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _relative(source: str, root: str | None) -> str:
+    return source.removeprefix(root.rstrip("/") + "/") if root else source
+
+
+def _summary(out: Path, paths: Sequence[Path], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Counts over all shards; writes ``skipped.csv``."""
+    import pyarrow.parquet as pq
+
+    labels, skipped, references = [], [], 0
+    for path in paths:
+        table = pq.read_table(path, columns=["label", "reference"])
+        reference = table["reference"].to_numpy()
+        labels.append(table["label"].to_numpy()[~reference])
+        references += int(reference.sum())
+        skipped += json.loads(table.schema.metadata[b"fmpn.skipped"])
+    labels = np.concatenate(labels)
+    partial_path = out / ".skipped.csv.partial"
+    with open(partial_path, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["source", "reason", "kept"])
+        writer.writeheader()
+        writer.writerows(skipped)
+    os.replace(partial_path, out / "skipped.csv")
+    return {"samples": len(labels), "references": references, "skipped": sum(not s["kept"] for s in skipped),
+            "centered": sum(s["kept"] for s in skipped),
+            "per_class": {name: int((labels == k).sum()) for k, name in enumerate(classes)}}
+
+
+def _examples(paths: Sequence[Path], classes: tuple[str, ...], number: int = 10) -> dict[str, list[np.ndarray]]:
+    """Some faces of each class, spread over the shards."""
+    import pyarrow.parquet as pq
+
+    places = {name: [] for name in classes}
+    for path in paths:
+        for row, (label, reference) in enumerate(zip(*pq.read_table(path, columns=["label", "reference"]).to_pydict()
+                                                     .values(), strict=True)):
+            if not reference:
+                places[classes[label]].append((path, row))
+    examples = {}
+    for name, of_class in places.items():
+        chosen = of_class[:: max(len(of_class) // number, 1)][:number]
+        examples[name] = [_picture_at(path, row) for path, row in chosen]
+    return examples
+
+
+def _picture_at(path: Path, row: int) -> np.ndarray:
+    import pyarrow.parquet as pq
+
+    group = pq.ParquetFile(path).read_row_group(row // ROW_GROUP, columns=["image"])
+    with Image.open(io.BytesIO(group["image"][row % ROW_GROUP].as_py()["bytes"])) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+def _write_json(path: Path, content: dict) -> None:
+    partial_path = path.with_name(f".{path.name}.partial")
+    partial_path.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(partial_path, path)
+
+
+def _require_pyarrow() -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise InputError('Prepared sets need pyarrow: pip install "fmpn-timm[data]".') from None

@@ -1,0 +1,122 @@
+"""What the readers of owners' folders share: walking them, choosing options, and saying which root was meant."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.data.samples import FaceSet, Sample
+from fmpn_timm.errors import InputError
+
+__all__ = [
+    "PICTURES", "around", "check_choice", "check_count", "find_root", "first_folder", "frame_number", "make_face_set",
+    "visible_files", "visible_folders",
+]
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+LEVELS = {1: "one level", 2: "two levels", 3: "three levels"}
+T = TypeVar("T")
+
+
+def check_choice(name: str, what: str, value: Any, choices: Iterable[Any]) -> None:
+    """Refuse an option that is none of the choices; ``name`` is the data set's, ``what`` the option's."""
+    choices = tuple(choices)
+    if not any(value == c and type(value) is type(c) for c in choices):
+        raise InputError(f"{name} has no {what} {value!r}: choose one of {', '.join(map(str, choices))}.")
+
+
+def check_count(name: str, what: str, value: Any) -> None:
+    """Refuse what is no whole number of at least one."""
+    if type(value) is not int or value < 1:
+        raise InputError(f"{name}: {what} must be a whole number of at least 1, got {value!r}.")
+
+
+def find_root(root: str | Path, name: str, holds: Callable[[Path], bool], expected: str, inner: str = "") -> Path:
+    """The root, if it is that of the data set; else say where the root is.
+
+    Args:
+        root: What the user gave.
+        name: Name of the data set, for messages.
+        holds: Whether a folder is the data set's root.
+        expected: What the root holds, for messages.
+        inner: Regular expression of the names of folders inside the root, to know one that was given in its place.
+
+    Raises:
+        InputError: The folder is missing, one or more levels too high or too low, or not that data set.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder: give the folder that holds {expected}.")
+    if holds(root):
+        return root
+    folder = root.resolve()
+    for level in LEVELS:
+        if not re.fullmatch(inner, folder.name, re.IGNORECASE):
+            break
+        folder = folder.parent
+        if holds(folder):
+            raise InputError(f"{root} is {LEVELS[level]} too low: give {folder}.")
+    below = [root]
+    for level in (1, 2):
+        below = [f for folder in below for f in visible_folders(folder)]
+        for folder in below:
+            if holds(folder):
+                raise InputError(f"{root} is {LEVELS[level]} too high: give {folder}.")
+    raise InputError(f"{root} does not hold {expected}: is this {name}?")
+
+
+def first_folder(root: Path, names: Iterable[str]) -> str | None:
+    """The first of the names that is a folder under the root."""
+    return next((name for name in names if (root / name).is_dir()), None)
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """Its folders, sorted, without hidden ones; none where there is no such folder, or it may not be read."""
+    try:
+        return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def visible_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Its files of these (lower-case) suffixes, in whatever case they are written, sorted, without hidden ones."""
+    try:
+        return sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def frame_number(path: Path) -> int:
+    """The number a file name ends in.
+
+    Raises:
+        InputError: It ends in none.
+    """
+    digits = re.search(r"\d+$", path.stem)
+    if digits is None:
+        raise InputError(f"{path}: a frame's name ends in its number. Remove the file if it is no frame.")
+    return int(digits[0])
+
+
+def around(items: Sequence[T], index: int, count: int) -> Sequence[T]:
+    """``count`` neighbours about ``items[index]``, moved inwards at the ends."""
+    start = max(min(index - count // 2, len(items) - count), 0)
+    return items[start : start + count]
+
+
+def make_face_set(
+        dataset: str, root: Path, classes: Iterable[str], samples: Iterable[Sample], options: dict[str, Any]
+) -> FaceSet:
+    """The samples of the classes; neutral ones become references where neutral is no class, others are left out.
+
+    Raises:
+        InputError: No sample is left.
+    """
+    classes = tuple(name for name in EXPRESSIONS if name in set(classes))
+    samples = tuple(samples)
+    kept = tuple(s for s in samples if s.expression in classes)
+    neutral = () if "neutral" in classes else tuple(s for s in samples if s.expression == "neutral")
+    if not any(s.role == "expressive" for s in kept):
+        raise InputError(f"{root}: no labelled face was found. Unpack the data set again.")
+    return FaceSet(dataset, "all", classes, kept, options, neutral)

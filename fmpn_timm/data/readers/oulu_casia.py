@@ -1,0 +1,89 @@
+"""Oulu-CASIA: six posed expressions of 80 subjects, in visible and near-infrared light, from neutral to the peak.
+
+Zhao et al., `Facial expression recognition from near-infrared videos`, Image and Vision Computing 2011. Layout:
+``OriginalImg/VL/Strong/P001/Anger/000.jpeg``; the archive's folder is also met as ``B_OriginalImg``.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from fmpn_timm.data.classes import canonical
+from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.errors import InputError
+
+from .layout import (
+    PICTURES,
+    check_choice,
+    check_count,
+    find_root,
+    first_folder,
+    frame_number,
+    make_face_set,
+    visible_files,
+    visible_folders,
+)
+
+__all__ = ["read_oulu_casia"]
+
+CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+LIGHTS = ("VL", "NI")
+STRENGTHS = ("Strong", "Weak", "Dark")
+FOLDERS = ("OriginalImg", "B_OriginalImg")
+
+
+def read_oulu_casia(
+        root: str | Path, split: str = "all", light: str = "VL", strength: str = "Strong", frames: int = 3
+) -> FaceSet:
+    """Read the sequences of one camera and illumination.
+
+    The last ``frames`` pictures of a sequence carry its label; the first is neutral, a reference for prior masks
+    (``FaceSet.neutral``). VL and Strong have 480 sequences, 1,440 samples with three frames (FN2EN, DeRL).
+
+    Args:
+        root: The folder that holds ``OriginalImg`` or ``B_OriginalImg``.
+        split: ``all``; there are no official splits, ``fmpn data folds`` cuts by subject.
+        light: ``VL``, visible, or ``NI``, near infrared.
+        strength: ``Strong``, ``Weak`` or ``Dark``.
+        frames: Pictures taken from the end of each sequence.
+
+    Raises:
+        InputError: Wrong root or option, an unknown expression, or too few pictures in a sequence.
+    """
+    check_choice("Oulu-CASIA", "split", split, ("all",))
+    check_choice("Oulu-CASIA", "light", light, LIGHTS)
+    check_choice("Oulu-CASIA", "strength", strength, STRENGTHS)
+    check_count("Oulu-CASIA", "frames", frames)
+    inner = r"(B_)?OriginalImg|VL|NI|Strong|Weak|Dark|P\d{3}"
+    found = partial(first_folder, names=FOLDERS)
+    root = find_root(root, "Oulu-CASIA", lambda folder: found(folder) is not None, " or ".join(FOLDERS), inner)
+    folder = root / found(root) / light / strength
+    if not folder.is_dir():
+        have = [f"{a}/{b}" for a in LIGHTS for b in STRENGTHS if (folder.parents[1] / a / b).is_dir()]
+        raise InputError(f"{folder} is missing: unpack it, or choose from what is there ({', '.join(have) or 'none'}).")
+
+    samples = []
+    for subject in visible_folders(folder):
+        for sequence in visible_folders(subject):
+            pictures = sorted(visible_files(sequence, PICTURES), key=frame_number)
+            if len(pictures) <= frames:
+                raise InputError(
+                    f"{sequence} holds {len(pictures)} pictures, and {frames + 1} are needed. Unpack the archive again."
+                )
+            expression = _expression(sequence)
+            samples += (
+                Sample(str(path), partial(read_picture, str(path)), label, subject.name, sequence.name,
+                       frame_number(path))
+                for path, label in ((pictures[0], "neutral"), *((p, expression) for p in pictures[-frames:]))
+            )
+    options = {"light": light, "strength": strength, "frames": frames, "images": found(root)}
+    return make_face_set("oulu_casia", root, CLASSES, samples, options)
+
+
+def _expression(folder: Path) -> str:
+    try:
+        expression = canonical(folder.name)
+    except InputError:
+        expression = None
+    if expression not in CLASSES:
+        raise InputError(f"{folder} is none of the six expressions ({', '.join(CLASSES)}): rename or remove it.")
+    return expression

@@ -1,0 +1,93 @@
+"""Prepared sets: what `fmpn data prepare` wrote, of any data set."""
+
+import io
+import json
+import os
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fmpn_timm.data.prepare import ROW_GROUP
+from fmpn_timm.data.samples import FaceSet, Sample
+from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe
+
+__all__ = ["read_prepared"]
+
+
+def read_prepared(root: str | Path, split: str = "train", fold: int | None = None) -> FaceSet:
+    """Read a split of a prepared set; pictures stay in the shards until they are asked for.
+
+    Args:
+        root: Folder of the prepared set.
+        split: Name of a split in it; with ``fold`` ``train`` (all but the fold) or ``test`` (the fold).
+        fold: Number of a fold, for sets that were prepared with folds.
+
+    Raises:
+        InputError: No prepared set, an unfinished one, or no such split or fold.
+    """
+    root = Path(root)
+    path = root / "prepared.json"
+    if not path.is_file():
+        raise InputError(f"{root} holds no prepared.json: give the folder that `fmpn data prepare` wrote.")
+    info = json.loads(path.read_text())
+    stored = split
+    if fold is not None:
+        if split not in ("train", "test"):
+            raise InputError(f"{root}: with fold={fold} there are the splits train and test, not {split!r}.")
+        stored = next(iter(info["splits"]))
+    if stored not in info["splits"]:
+        raise InputError(f"{root} has no split {split!r}, only {', '.join(info['splits'])}.")
+    entry = info["splits"][stored]
+    if not entry["complete"]:
+        raise InputError(f"{root}: split {stored} is not finished. Run the same `fmpn data prepare` again.")
+    samples, neutral, folds = [], [], set()
+    for name in entry["shards"]:
+        for row, values in enumerate(_rows(root / "data" / name)):
+            sample = Sample(
+                source=values["source"],
+                picture=partial(_picture, str(root / "data" / name), row),
+                expression=values["expression"],
+                subject=values["subject"],
+                sequence=values["sequence"],
+                frame=values["frame"],
+                votes=tuple(values["votes"]) if values["votes"] else None,
+            )
+            folds.add(values["fold"])
+            if fold is not None and (values["fold"] == fold) != (split == "test"):
+                continue
+            (neutral if values["reference"] else samples).append(sample)
+    if fold is not None and fold not in folds:
+        known = ", ".join(str(f) for f in sorted(folds - {None})) or "none"
+        raise InputError(f"{root} has no fold {fold}; its folds: {known}. Prepare it with --protocol.")
+    recipe = info["recipe"] and Recipe.from_dict(info["recipe"])
+    options = entry["options"] if fold is None else {**entry["options"], "fold": fold}
+    return FaceSet(info["dataset"], split, tuple(info["classes"]), tuple(samples), options, tuple(neutral), recipe)
+
+
+def _rows(path: Path) -> list[dict]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = ["source", "expression", "subject", "sequence", "frame", "votes", "fold", "reference"]
+    try:
+        return pq.read_table(path, columns=columns).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        mend = "Remove it and run the same `fmpn data prepare` again."
+        raise InputError(f"{path} is missing or broken ({error}). {mend}") from error
+
+
+def _picture(path: str, row: int) -> np.ndarray:
+    group = _shard(path, os.getpid()).read_row_group(row // ROW_GROUP, columns=["image"])
+    with Image.open(io.BytesIO(group["image"][row % ROW_GROUP]["bytes"].as_py())) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+@lru_cache(maxsize=256)
+def _shard(path: str, process: int):
+    """An open shard; each process has its own, as a file's position is shared over a fork."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path)

@@ -1,0 +1,114 @@
+"""YuNet, a small and quick face detector with five landmarks, as OpenCV runs it.
+
+Wu, Peng, Yu, `YuNet: A Tiny Millisecond-level Face Detector`, Machine Intelligence Research 2023. The weights are those
+of the OpenCV Zoo (MIT).
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from huggingface_hub import hf_hub_download
+
+from fmpn_timm.errors import InputError
+
+from .base import Faces, resize_for_detection, scale_back
+
+__all__ = ["YuNet"]
+
+REPOSITORY, FILE, VARIABLE = "opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx", "FMPN_YUNET"
+MEND = f"Go online once to fetch {FILE} from huggingface.co/{REPOSITORY}, or name a copy of it by path= or {VARIABLE}."
+
+CLOSE_UP = 320  # YuNet knows faces of 10 to 300 pixels, says the OpenCV Zoo
+
+
+class YuNet:
+    """Finds faces with YuNet.
+
+    Args:
+        path: Its ONNX file; if None the one that the environment variable ``FMPN_YUNET`` names, else the Hub's.
+        score: Faces with a lower score are left out.
+        min_side: A picture whose longest side is shorter is enlarged to it, in pixels. Of 300 faces of 48 x 48 pixels
+            (FERPlus) 99 % are found at 192, 75 % as they are.
+        max_side: A picture whose longest side is longer is shrunk to it.
+        nms: Of two faces whose boxes overlap more than this (intersection over union) the better is kept.
+
+    Raises:
+        InputError: The file is missing, cannot be fetched, or is not YuNet.
+    """
+
+    def __init__(
+            self,
+            path: str | Path | None = None,
+            score: float = 0.7,
+            min_side: int = 192,
+            max_side: int = 1024,
+            nms: float = 0.3,
+    ):
+        self.path = _model_file(path)
+        self.score, self.min_side, self.max_side, self.nms = score, min_side, max_side, nms
+        self._of_thread = threading.local()
+        self._look(np.zeros((32, 32, 3), np.uint8))  # a wrong file is told now, not by the first worker
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Faces]:
+        return [self._detect(picture) for picture in pictures]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_of_thread"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _of_thread=threading.local())
+
+    def _detect(self, picture: np.ndarray) -> Faces:
+        resized = resize_for_detection(picture, self.min_side, self.max_side)
+        found = self._look(resized)
+        if not len(found) and max(resized.shape) > CLOSE_UP:  # a face that fills a large picture
+            resized = resize_for_detection(picture, 1, CLOSE_UP)
+            found = self._look(resized)
+        boxes = np.hstack([found[:, :2], found[:, :2] + found[:, 2:4]])
+        boxes, landmarks = scale_back(boxes, found[:, 4:14].reshape(-1, 5, 2), resized.shape, picture.shape)
+        return Faces.in_picture(boxes, landmarks, found[:, 14], picture.shape)
+
+    def _look(self, picture: np.ndarray) -> np.ndarray:
+        """(N, 15): box as x y width height, five landmarks, score."""
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        try:
+            if not hasattr(self._of_thread, "network"):
+                with _quiet_opencv():
+                    self._of_thread.network = cv2.FaceDetectorYN.create(
+                        self.path, "", (32, 32), self.score, self.nms, top_k=5000
+                    )
+            network = self._of_thread.network
+            network.setInputSize((picture.shape[1], picture.shape[0]))
+            found = network.detect(picture)[1]
+        except cv2.error as error:
+            raise InputError(f"{self.path} holds no YuNet that OpenCV {cv2.__version__} can run. {MEND}") from error
+        return np.zeros((0, 15), np.float32) if found is None else found
+
+
+def _model_file(path: str | Path | None) -> str:
+    given = path or os.environ.get(VARIABLE)
+    if given:
+        if not Path(given).is_file():
+            raise InputError(f"{given} is missing. {MEND}")
+        return str(given)
+    try:
+        return hf_hub_download(REPOSITORY, FILE)
+    except OSError as error:  # every error of the Hub and of the network is one
+        raise InputError(f"YuNet's file is not in the cache and the Hub is out of reach. {MEND}") from error
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """OpenCV 5 warns of targets that nobody asked for."""
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)
