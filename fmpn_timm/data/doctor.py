@@ -80,7 +80,7 @@ def examine(
         level = [p for p in problems if " too high" in p["what"] or " too low" in p["what"]]
         return _report(name, root, faces, level or problems, [])
     notes = []
-    whole = [] if problems or len(faces) == 1 else [_together(faces)]
+    whole = [_together(faces)] if splits is None and not problems and len(faces) > 1 else []
     for part in (*faces, *whole):
         problems += _odd_counts(part, root)
     problems += _odd_subjects(faces)
@@ -150,6 +150,8 @@ def _finding(path: Any, what: str, mend: str, paths: Sequence[str] = ()) -> dict
 def _from_error(error: Exception, path: Any) -> dict[str, Any]:
     """Path, what and mend of a message of the form ``path: what. mend`` or ``path what: mend``."""
     text, path = str(error).strip(), "" if path is None else str(path)
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}: {error.strerror}"
     if path and text.startswith(path):  # the path is the longest beginning that exists, or what comes before a space
         ends = [m.start() for m in re.finditer(r"[:,]? |$", text) if m.start() >= len(path)]
         path = max((text[:end] for end in ends if os.path.exists(text[:end])), key=len, default=path)
@@ -207,9 +209,11 @@ def _odd_counts(faces: FaceSet, root: Any) -> Iterator[dict[str, Any]]:
             odd.append(f"{subjects} subjects instead of {want.subjects}")
         fewer = len(faces) < (want.samples or 0) or subjects < (want.subjects or 0)
         more = want.samples is not None and len(faces) > want.samples
-        mend = "Some of it is missing: unpack the data set again." if fewer else (
-            "Take away what does not belong to it." if more else "Use the owner's labels unchanged."
-        )
+        mend = "Use the owner's labels unchanged."
+        if fewer:
+            mend = "Unpack the data set again: something is missing, or it is another edition."
+        elif more:
+            mend = "Take away what does not belong to it, unless it is another edition."
         yield _finding(root, f"{faces.split} has {'; '.join(odd)}", mend)
 
 
@@ -365,7 +369,7 @@ def _stray(name: str) -> str | None:
     if name.lower() in STRAYS:
         return STRAYS[name.lower()]
     if name.startswith("._"):
-        return "._* of macOS"
+        return "AppleDouble file (._*)"
     if name.startswith("."):
         return name if name in (".DS_Store", ".git", ".ipynb_checkpoints") else "dotfile"
     return None

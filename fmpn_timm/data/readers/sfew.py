@@ -75,9 +75,9 @@ def _wrong_root(root: Path, split: str) -> str:
     if not root.is_dir():
         return f"{root} is not a folder: give the folder that holds {FOLDERS[split][0]}."
     here = root.resolve()
-    for levels, parent in enumerate(here.parents[:2], start=1):
-        if any(parent / name == here for names in FOLDERS.values() for name in names):
-            return f"{root} is {'one level' if levels == 1 else 'two levels'} too low: give {parent}."
+    for levels, parent in zip(("one level", "two levels", "three levels"), here.parents, strict=False):
+        if any(parent / name in (here, here.parent) for names in FOLDERS.values() for name in names):
+            return f"{root} is {levels} too low: give {parent}."
     for inner in folders_in(root):
         if _folder(inner, split):
             return f"{root} is one level too high: give {inner}."
