@@ -1,11 +1,12 @@
 """The doctor: is this that data set, and what is missing or odd?
 
 It works for every reader. Which splits there are to look at, a reader says by a constant ``SPLITS`` in its module, by
-the default of its parameter ``split`` where it has none; an image folder, by its folders.
+the default of its parameter ``split`` where it has none; an image folder by its folders, a prepared set by its list.
 """
 
 import hashlib
 import inspect
+import json
 import os
 import re
 import sys
@@ -120,6 +121,8 @@ def splits_of(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     """The splits of a data set, ``all`` left out where it has parts."""
     if name == "folder":
         return _splits_of_folder(Path(root))
+    if name == "prepared" and root is not None and (Path(root) / "prepared.json").is_file():
+        return tuple(json.loads((Path(root) / "prepared.json").read_text())["splits"])
     reader = READERS[name]
     default = inspect.signature(reader).parameters["split"].default
     splits = tuple(getattr(sys.modules[reader.__module__], "SPLITS", (default,)))
