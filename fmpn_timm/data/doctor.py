@@ -294,12 +294,11 @@ def _look_at(sample: Sample, split: str, size: int | None, hashed: bool, decode:
             if size is None:
                 key = hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes()).digest()
             outside = sample.landmarks is not None and _outside(sample.landmarks(), picture)
+    except InputError as error:
+        return _Look(sample, split, _from_error(error, sample.source))
     except Exception as error:  # whatever a decoder throws at a broken file is a finding
-        text = error if isinstance(error, InputError) else f"cannot be read ({type(error).__name__}: {error})"
-        problem = _from_error(InputError(text), sample.source)
-        if not isinstance(error, InputError):
-            problem["mend"] = "Fetch it again, or remove it and its label."
-        return _Look(sample, split, problem)
+        what = f"cannot be read ({type(error).__name__}: {error})"
+        return _Look(sample, split, _finding(sample.source, what, "Fetch it again, or remove it and its label."))
     return _Look(sample, split, None, constant, outside, key)
 
 
