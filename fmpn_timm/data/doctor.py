@@ -1,11 +1,12 @@
 """The doctor: is this that data set, and what is missing or odd?
 
 It works for every reader. Which splits there are to look at, a reader says by a constant ``SPLITS`` in its module, by
-the default of its parameter ``split`` where it has none; an image folder, by its folders.
+the default of its parameter ``split`` where it has none; an image folder by its folders, a prepared set by its list.
 """
 
 import hashlib
 import inspect
+import json
 import os
 import re
 import sys
@@ -120,6 +121,8 @@ def splits_of(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     """The splits of a data set, ``all`` left out where it has parts."""
     if name == "folder":
         return _splits_of_folder(Path(root))
+    if name == "prepared" and root is not None and (Path(root) / "prepared.json").is_file():
+        return tuple(json.loads((Path(root) / "prepared.json").read_text())["splits"])
     reader = READERS[name]
     default = inspect.signature(reader).parameters["split"].default
     splits = tuple(getattr(sys.modules[reader.__module__], "SPLITS", (default,)))
@@ -291,12 +294,11 @@ def _look_at(sample: Sample, split: str, size: int | None, hashed: bool, decode:
             if size is None:
                 key = hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes()).digest()
             outside = sample.landmarks is not None and _outside(sample.landmarks(), picture)
+    except InputError as error:
+        return _Look(sample, split, _from_error(error, sample.source))
     except Exception as error:  # whatever a decoder throws at a broken file is a finding
-        text = error if isinstance(error, InputError) else f"cannot be read ({type(error).__name__}: {error})"
-        problem = _from_error(InputError(text), sample.source)
-        if not isinstance(error, InputError):
-            problem["mend"] = "Fetch it again, or remove it and its label."
-        return _Look(sample, split, problem)
+        what = f"cannot be read ({type(error).__name__}: {error})"
+        return _Look(sample, split, _finding(sample.source, what, "Fetch it again, or remove it and its label."))
     return _Look(sample, split, None, constant, outside, key)
 
 
