@@ -15,6 +15,7 @@ from .ckplus import read_ckplus
 from .drawn import read_drawn
 from .fer2013 import read_fer2013
 from .ferplus import read_ferplus
+from .ict import read_ict
 from .image_folder import read_image_folder
 from .jaffe import read_jaffe
 from .mmi import read_mmi
@@ -36,6 +37,7 @@ READERS = {
     "fer2013": read_fer2013,
     "ferplus": read_ferplus,
     "folder": read_image_folder,
+    "ict": read_ict,
     "jaffe": read_jaffe,
     "mmi": read_mmi,
     "oulu_casia": read_oulu_casia,

@@ -1,0 +1,156 @@
+"""ICT FaceKit as a data set: people the package renders from a user's copy of the model, aligned by exact landmarks.
+
+The model: https://github.com/ICT-VGL/ICT-FaceKit (MIT). See ``fmpn_timm.data.ict``.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.data.ict import IctModel, expression_weights, load_ict, paint_face, pose_head, render
+from fmpn_timm.data.samples import FaceSet, Sample
+from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe, five_of_68, similarity_transform
+
+__all__ = ["read_ict"]
+
+SPLITS = {"train": (0.0, 0.6), "valid": (0.6, 0.8), "test": (0.8, 1.0)}
+INTENSITY = (0.6, 1.0)
+IDENTITY_SPREAD = 0.8  # of the coefficients; at 1 some heads are caricatures
+
+
+def read_ict(
+        root: str | Path,
+        split: str = "train",
+        subjects: int = 60,
+        takes: int = 1,
+        size: int = 160,
+        seed: int = 0,
+        margin: float = 0.0,
+        weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0, 1.0),
+        pose: float = 1.0,
+        light: float = 1.0,
+        paired: bool = True,
+        jitter: float = 0.0,
+) -> FaceSet:
+    """Rendered people, split by subject: 60 % train, 20 % valid, 20 % test, or ``all``.
+
+    Every subject shows a neutral face and the seven expressions in every take: the shapes of the expression's action
+    units at a random intensity of 0.6 to 1, contempt on a random side. Faces are rendered when asked for, straight
+    into the aligned frame, at least 20 a second and core at 160 pixels. Prior masks pair a subject's faces with its
+    first neutral one, so build them from one take.
+
+    Args:
+        root: The folder ``FaceXModel``, or one that holds it.
+        split: ``train``, ``valid``, ``test`` or ``all``.
+        subjects: Number of subjects over all splits.
+        takes: Renderings of each subject and expression, with other light, pose and intensity.
+        size: Height and width of the aligned faces in pixels.
+        seed: Seed of the people and of the takes.
+        margin: What is added around the reference frame, as a share of its side.
+        weights: Weight of each of the five landmarks in the alignment.
+        pose: Scale of the turn of the head, 0 to 3; at 1 up to about 6 degrees of pitch and yaw.
+        light: Scale of the light's random direction and strength, 0 to 2.
+        paired: A take's eight faces share light, pose and background; otherwise each has its own.
+        jitter: Standard error of the landmarks that faces are aligned by, as a share of the distance between the eyes:
+            a detector's, to make pairs as real ones are. The samples' landmarks stay exact.
+
+    Raises:
+        InputError: No model, unknown split, or an option out of its range.
+    """
+    if split not in (*SPLITS, "all"):
+        raise InputError(f"ICT FaceKit has no split {split!r}: choose one of {', '.join((*SPLITS, 'all'))}.")
+    if subjects < 5 or takes < 1:
+        raise InputError(f"Give at least 5 subjects and 1 take, not {subjects} and {takes}: the splits are by subject.")
+    if seed < 0 or not 0 <= pose <= 3 or not 0 <= light <= 2 or not 0 <= jitter <= 0.2:
+        raise InputError("Give a seed from 0, pose in [0, 3], light in [0, 2] and jitter in [0, 0.2], "
+                         f"not {seed}, {pose}, {light} and {jitter}.")
+    recipe = Recipe(detector="dataset", size=size, margin=margin, weights=tuple(weights))
+    load_ict(root)  # its checks, now and not at the first picture
+    first, last = (round(f * subjects) for f in SPLITS.get(split, (0.0, 1.0)))
+    scene = dict(root=str(root), seed=seed, recipe=recipe, pose=pose, light=light, paired=paired, jitter=jitter)
+    samples = tuple(
+        Sample(
+            source=f"ict:seed={seed}/subject={subject}/{expression}/take={take}",
+            picture=partial(_picture, subject, expression, take, **scene),
+            expression=expression,
+            subject=f"{subject:04d}",
+            sequence=expression,
+            frame=take,
+            landmarks=partial(_landmarks, subject, expression, take, **scene),
+        )
+        for subject in range(first, last)
+        for expression in EXPRESSIONS
+        for take in range(takes)
+    )
+    options = dict(subjects=subjects, takes=takes, size=size, seed=seed, margin=margin, weights=list(recipe.weights),
+                   pose=pose, light=light, paired=paired, jitter=jitter)
+    return FaceSet("ict", split, EXPRESSIONS, samples, options, recipe=recipe)
+
+
+def _picture(subject: int, expression: str, take: int, *, root: str, seed: int, recipe: Recipe, light: float,
+             paired: bool, pose: float, jitter: float) -> np.ndarray:
+    model = load_ict(root)
+    rng = _scene_rng(seed, subject, expression, take, paired)
+    seen = _seen(model, rng, subject, expression, take, root, seed, pose)
+    matrix = _alignment(model, seen, recipe, jitter, [seed, subject, take, EXPRESSIONS.index(expression), 2])
+    x, y = light * rng.uniform((-0.5, -0.35), (0.5, 0.35))
+    strength = 1 + light * rng.uniform(-0.15, 0.15)
+    ambient = 0.45 + 0.15 * light * rng.uniform(-1, 1)
+    _, texture = _person(root, seed, subject)
+    background = _background(rng, recipe.size)
+    direction = (x, y - 0.4, 0.9)
+    return render(model, seen, matrix, recipe.size, texture, background, direction, ambient, strength)
+
+
+def _landmarks(subject: int, expression: str, take: int, *, root: str, seed: int, recipe: Recipe, paired: bool,
+               pose: float, jitter: float, **_) -> np.ndarray:
+    model = load_ict(root)
+    rng = _scene_rng(seed, subject, expression, take, paired)
+    seen = _seen(model, rng, subject, expression, take, root, seed, pose)
+    matrix = _alignment(model, seen, recipe, jitter, [seed, subject, take, EXPRESSIONS.index(expression), 2])
+    return (five_of_68(seen[model.landmarks, :2]) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def _scene_rng(seed: int, subject: int, expression: str, take: int, paired: bool) -> np.random.Generator:
+    own = [] if paired else [EXPRESSIONS.index(expression)]
+    return np.random.default_rng([seed, subject, take, *own])
+
+
+def _seen(model: IctModel, rng: np.random.Generator, subject: int, expression: str, take: int, root: str, seed: int,
+          pose: float) -> np.ndarray:
+    """The posed head (V, 3); takes its pose from the scene's generator."""
+    neutral, _ = _person(root, seed, subject)
+    acting = np.random.default_rng([seed, subject, take, EXPRESSIONS.index(expression), 1])
+    weights = expression_weights(expression, acting.uniform(*INTENSITY), mirrored=acting.uniform() < 0.5)
+    angles = pose * rng.normal(0, (0.04, 0.05, 0.03)).clip(-0.12, 0.12)
+    return pose_head(model.move(neutral, weights), tuple(angles))
+
+
+@lru_cache(maxsize=32)
+def _person(root: str, seed: int, subject: int) -> tuple[np.ndarray, np.ndarray]:
+    """The neutral head (V, 3) and the texture of a subject."""
+    model = load_ict(root)
+    rng = np.random.default_rng([seed, subject])
+    coefficients = IDENTITY_SPREAD * rng.standard_normal(len(model.identities))
+    return model.person(coefficients), paint_face(model, rng)
+
+
+def _alignment(model: IctModel, seen: np.ndarray, recipe: Recipe, jitter: float, seed: list[int]) -> np.ndarray:
+    """What the recipe does to a picture, as one step from the picture plane to the aligned frame (2, 3)."""
+    reference = (np.asarray(recipe.reference) + recipe.margin) / (1 + 2 * recipe.margin) * recipe.size
+    points = five_of_68(seen[model.landmarks, :2].astype(np.float64))
+    if jitter:
+        errors = np.random.default_rng(seed).standard_normal((5, 2))
+        points = points + jitter * np.linalg.norm(points[1] - points[0]) * errors
+    return similarity_transform(points, reference, np.asarray(recipe.weights))
+
+
+def _background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A soft two-dimensional gradient, RGB (size, size, 3)."""
+    corners = rng.uniform(20, 220) + rng.normal(0, 15, (2, 2, 3))
+    return cv2.resize(corners.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR).clip(0, 255)
