@@ -25,7 +25,7 @@ def draw_sheet(masks: MaskSet, path: str | Path) -> None:
         pairs = masks.pairs.get(name)
         axis.set_title(name if pairs is None else f"{name} ({pairs} pairs)", fontsize=10)
     title = f"{masks.data}, {masks.masks.shape[2]} x {masks.masks.shape[1]}"
-    figure.suptitle(textwrap.fill(title, 38 * columns), fontsize=10)
+    figure.suptitle(textwrap.fill(title, 28 * columns), fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
