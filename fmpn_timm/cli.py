@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--dataset", default="drawn")
     build.add_argument("--root")
     build.add_argument("--split", default="train")
+    build.add_argument("--neutral", type=Path, metavar="FOLDER", help="no pairs: neutral photos, which --ict moves")
+    build.add_argument("--ict", type=Path, metavar="FACEXMODEL", help="folder of ICT FaceKit's FaceXModel")
+    build.add_argument("--detector", default="yunet", help="what finds the faces of --neutral (default: yunet)")
+    build.add_argument("--seed", type=int, default=0, help="seed of the made expressions of --neutral")
     build.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
     build.add_argument("--size", type=int, default=72, help="height and width of the masks in pixels (default: 72)")
     build.add_argument("--light", choices=("none", "gain", "local"), default="gain",
@@ -146,9 +151,15 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--smooth", type=float, default=0.01, help="blur of the mean difference, as a share of the size")
     build.add_argument("--protocol", help="read by this protocol of the data set; needed for --fold")
     build.add_argument("--fold", help="use a fold's training subjects only: its number, or all for a set of each fold")
+    build.add_argument("--data", help="what the pictures are and whose, for the record")
     build.add_argument("--keep-all", action="store_true", help="refuse no pair")
     build.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     build.set_defaults(run=_priors_build)
+    compare = verbs.add_parser("compare", help="say how much the masks of a set resemble those of another")
+    compare.add_argument("masks", help="the set to judge, a file or a name")
+    compare.add_argument("reference", help="the set to judge it by")
+    compare.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    compare.set_defaults(run=_priors_compare)
     return parser
 
 
@@ -293,8 +304,14 @@ def _priors_import(options: argparse.Namespace) -> None:
 def _priors_build(options: argparse.Namespace) -> None:
     from fmpn_timm.data.protocols import get_protocol
     from fmpn_timm.data.readers import read_faces
-    from fmpn_timm.priors import LIMITS, build_masks
+    from fmpn_timm.priors import LIMITS, build_masks, build_masks_from_neutral
 
+    if options.neutral or options.ict:
+        if not (options.neutral and options.ict):
+            raise InputError("Masks without pairs need both: --neutral FOLDER and --ict FACEXMODEL.")
+        masks = build_masks_from_neutral(options.neutral, options.ict, options.size, options.detector,
+                                         seed=options.seed)
+        return _report_masks(masks, options.out, options.data)
     limits = None if options.keep_all else LIMITS
     reader_options = _options(options.option)
     if options.protocol or options.fold:
@@ -314,13 +331,31 @@ def _priors_build(options: argparse.Namespace) -> None:
         sets = {stem.with_name(f"{stem.name}-{n}.safetensors") if options.fold == "all" else options.out: train
                 for n, train in chosen.items()}
     for path, faces in sets.items():
-        _report_masks(build_masks(faces, options.size, options.light, options.smooth, limits), path)
+        _report_masks(build_masks(faces, options.size, options.light, options.smooth, limits), path, options.data)
 
 
-def _report_masks(masks: "MaskSet", path: Path) -> None:
+def _priors_compare(options: argparse.Namespace) -> None:
+    from fmpn_timm.priors import MaskSet, compare_masks
+
+    result = compare_masks(MaskSet.load(options.masks), MaskSet.load(options.reference))
+    if options.json:
+        print(json.dumps(result.as_dict()))
+        return
+    rows = zip(result.classes, result.r, result.r_face, result.specific, result.specific_face, result.nearest,
+               strict=True)
+    print("class           r   face  class-specific   face  nearest")
+    for name, r, r_face, specific, specific_face, nearest in rows:
+        print(f"{name:10} {r:6.2f} {r_face:6.2f}          {specific:6.2f} {specific_face:6.2f}  {nearest}")
+    means = result.summary()
+    print(f"mean       {means['r']:6.2f} {means['r_face']:6.2f}          {means['specific']:6.2f} "
+          f"{means['specific_face']:6.2f}  {means['nearest']} of {means['classes']} nearest their own class")
+
+
+def _report_masks(masks: "MaskSet", path: Path, data: str | None = None) -> None:
     """Write a mask set and its sheet, and say what went into it."""
     from fmpn_timm.priors import draw_sheet
 
+    masks = replace(masks, data=data) if data else masks
     masks.save(path)
     sheet = path.with_suffix(".png")
     draw_sheet(masks, sheet)

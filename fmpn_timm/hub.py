@@ -78,8 +78,8 @@ def load_model(name: str, **kwargs: Any) -> nn.Module:
     Raises:
         InputError: There is no such model, or it has no weights that can be reached.
     """
-    if name.startswith("local-dir:") and not (Path(name.removeprefix("local-dir:")) / "config.json").is_file():
-        raise InputError(f"{name.removeprefix('local-dir:')} holds no config.json: give a run's model/ folder.")
+    if name.startswith("local-dir:"):
+        _local_config(name)
     with weights_of(name):
         return timm.create_model(name, pretrained=True, **kwargs)
 
@@ -94,7 +94,7 @@ def recipe_of(name: str) -> Recipe | None:
         InputError: There is no such model, or its recipe is damaged.
     """
     if name.startswith("local-dir:"):
-        path = Path(name.removeprefix("local-dir:")) / "config.json"
+        path = _local_config(name)
     elif name.startswith("hf-hub:"):
         repository, revision = hf_split(name.removeprefix("hf-hub:"))
         with weights_of(name):
@@ -103,6 +103,13 @@ def recipe_of(name: str) -> Recipe | None:
         return None
     recipe = json.loads(Path(path).read_text()).get("recipe")
     return recipe and Recipe.from_dict(recipe)
+
+
+def _local_config(name: str) -> Path:
+    folder = Path(name.removeprefix("local-dir:"))
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no config.json: give a run's model/ folder.")
+    return folder / "config.json"
 
 
 @contextmanager

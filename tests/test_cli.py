@@ -110,7 +110,7 @@ def test_data_prepare_and_folds(tmp_path, capsys):
 
 def test_priors_show_lists_the_sets_of_the_package(capsys):
     cli.main(["priors", "show"])
-    assert capsys.readouterr().out.split() == ["ckplus", "drawn"]
+    assert capsys.readouterr().out.split() == ["ckplus", "drawn", "ict", "london_happiness"]
 
 
 def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(tmp_path):

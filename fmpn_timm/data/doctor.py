@@ -1,11 +1,12 @@
 """The doctor: is this that data set, and what is missing or odd?
 
 It works for every reader. Which splits there are to look at, a reader says by a constant ``SPLITS`` in its module, by
-the default of its parameter ``split`` where it has none; an image folder, by its folders.
+the default of its parameter ``split`` where it has none; an image folder by its folders, a prepared set by its list.
 """
 
 import hashlib
 import inspect
+import json
 import os
 import re
 import sys
@@ -80,7 +81,7 @@ def examine(
         level = [p for p in problems if " too high" in p["what"] or " too low" in p["what"]]
         return _report(name, root, faces, level or problems, [])
     notes = []
-    whole = [] if problems or len(faces) == 1 else [_together(faces)]
+    whole = [_together(faces)] if splits is None and not problems and len(faces) > 1 else []
     for part in (*faces, *whole):
         problems += _odd_counts(part, root)
     problems += _odd_subjects(faces)
@@ -120,6 +121,8 @@ def splits_of(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     """The splits of a data set, ``all`` left out where it has parts."""
     if name == "folder":
         return _splits_of_folder(Path(root))
+    if name == "prepared" and root is not None and (Path(root) / "prepared.json").is_file():
+        return tuple(json.loads((Path(root) / "prepared.json").read_text())["splits"])
     reader = READERS[name]
     default = inspect.signature(reader).parameters["split"].default
     splits = tuple(getattr(sys.modules[reader.__module__], "SPLITS", (default,)))
@@ -150,6 +153,8 @@ def _finding(path: Any, what: str, mend: str, paths: Sequence[str] = ()) -> dict
 def _from_error(error: Exception, path: Any) -> dict[str, Any]:
     """Path, what and mend of a message of the form ``path: what. mend`` or ``path what: mend``."""
     text, path = str(error).strip(), "" if path is None else str(path)
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}: {error.strerror}"
     if path and text.startswith(path):  # the path is the longest beginning that exists, or what comes before a space
         ends = [m.start() for m in re.finditer(r"[:,]? |$", text) if m.start() >= len(path)]
         path = max((text[:end] for end in ends if os.path.exists(text[:end])), key=len, default=path)
@@ -207,9 +212,11 @@ def _odd_counts(faces: FaceSet, root: Any) -> Iterator[dict[str, Any]]:
             odd.append(f"{subjects} subjects instead of {want.subjects}")
         fewer = len(faces) < (want.samples or 0) or subjects < (want.subjects or 0)
         more = want.samples is not None and len(faces) > want.samples
-        mend = "Some of it is missing: unpack the data set again." if fewer else (
-            "Take away what does not belong to it." if more else "Use the owner's labels unchanged."
-        )
+        mend = "Use the owner's labels unchanged."
+        if fewer:
+            mend = "Unpack the data set again: something is missing, or it is another edition."
+        elif more:
+            mend = "Take away what does not belong to it, unless it is another edition."
         yield _finding(root, f"{faces.split} has {'; '.join(odd)}", mend)
 
 
@@ -287,12 +294,11 @@ def _look_at(sample: Sample, split: str, size: int | None, hashed: bool, decode:
             if size is None:
                 key = hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes()).digest()
             outside = sample.landmarks is not None and _outside(sample.landmarks(), picture)
+    except InputError as error:
+        return _Look(sample, split, _from_error(error, sample.source))
     except Exception as error:  # whatever a decoder throws at a broken file is a finding
-        text = error if isinstance(error, InputError) else f"cannot be read ({type(error).__name__}: {error})"
-        problem = _from_error(InputError(text), sample.source)
-        if not isinstance(error, InputError):
-            problem["mend"] = "Fetch it again, or remove it and its label."
-        return _Look(sample, split, problem)
+        what = f"cannot be read ({type(error).__name__}: {error})"
+        return _Look(sample, split, _finding(sample.source, what, "Fetch it again, or remove it and its label."))
     return _Look(sample, split, None, constant, outside, key)
 
 
@@ -365,7 +371,7 @@ def _stray(name: str) -> str | None:
     if name.lower() in STRAYS:
         return STRAYS[name.lower()]
     if name.startswith("._"):
-        return "._* of macOS"
+        return "AppleDouble file (._*)"
     if name.startswith("."):
         return name if name in (".DS_Store", ".git", ".ipynb_checkpoints") else "dotfile"
     return None

@@ -1,5 +1,6 @@
 """Mask sets as pictures."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -23,7 +24,8 @@ def draw_sheet(masks: MaskSet, path: str | Path) -> None:
         axis.imshow(mask.numpy(), cmap="inferno", vmin=0, vmax=1)
         pairs = masks.pairs.get(name)
         axis.set_title(name if pairs is None else f"{name} ({pairs} pairs)", fontsize=10)
-    figure.suptitle(f"{masks.data}, {masks.masks.shape[2]} x {masks.masks.shape[1]}", fontsize=10)
+    title = f"{masks.data}, {masks.masks.shape[2]} x {masks.masks.shape[1]}"
+    figure.suptitle(textwrap.fill(title, 28 * columns), fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -27,6 +27,7 @@ class TrainConfig:
         backbone_kwargs: Further arguments of the backbone.
         pretrained_backbone: Start the backbone from its ImageNet weights.
         init: Start from a model's weights: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
+            Those of a plain classifier go to FMPN's backbone, as the paper's starts from ImageNet's.
         generator_width: Channels of the mask generator at full resolution; the paper's is 64.
         generator_blocks: Residual blocks of the mask generator; the paper's is 4.
         dataset: Name of the data set (drawn, ferplus, folder).

@@ -146,12 +146,12 @@ def _prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
 
 def _create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe | None) -> nn.Module:
     generator = dict(generator_width=config.generator_width, generator_blocks=config.generator_blocks)
+    initial = None
     if config.init is not None:
         check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
-        model = load_model(config.init, num_classes=len(classes))
-        if config.arm != "cnn" and not isinstance(model, FMPN):
-            raise InputError(f"--init {config.init} is no FMPN model: train it with --arm cnn.")
-        return model
+        initial = load_model(config.init, num_classes=len(classes))
+        if config.arm == "cnn" or isinstance(initial, FMPN):
+            return initial
     if config.arm == "cnn":
         if not timm.is_model(config.backbone):
             raise InputError(f"Unknown backbone {config.backbone!r}: give the name of a timm model.")
@@ -167,9 +167,19 @@ def _create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe 
         kwargs["img_size"] = config.size
     try:
         with weights_of(config.backbone):
-            return timm.create_model(name, num_classes=len(classes), **kwargs)
+            model = timm.create_model(name, num_classes=len(classes), **kwargs)
+        if initial is not None:  # a classifier of its own becomes FMPN's backbone
+            model.backbone.load_state_dict(initial.state_dict())
+        return model
     except InputError:
         raise
+    except RuntimeError as error:
+        if initial is None:
+            raise
+        raise InputError(
+            f"--init {config.init}: its weights are not of --backbone {config.backbone} with these --backbone_kwargs. "
+            "Give the backbone it was trained with."
+        ) from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: {error} Check --backbone and --backbone_kwargs.") from error
 

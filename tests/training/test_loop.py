@@ -239,6 +239,18 @@ def test_fine_tuning_from_a_saved_model(config):
     assert all(torch.equal(before[k], after[k]) for k in parameters)
 
 
+def test_a_classifier_gives_its_weights_to_the_backbone(config):
+    alone = dataclasses.replace(config, name="alone", arm="cnn", epochs=1, ema=0.0)
+    train(alone)
+    still = dataclasses.replace(config, init=f"local-dir:{alone.folder / 'model'}", lr=0.0, epochs=1, ema=0.0)
+    train(still)
+    before, after = weights(alone), weights(still)
+    parameters = [k for k in before if "running" not in k and "num_batches" not in k]
+    assert all(torch.equal(before[k], after[f"backbone.{k}"]) for k in parameters)
+    with pytest.raises(InputError, match="not of --backbone resnet10t"):
+        train(dataclasses.replace(still, name="other", backbone="resnet10t"))
+
+
 def test_rates_follow_the_paper(config):
     config = dataclasses.replace(config, schedule="linear", warmup_epochs=0)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -27,7 +27,7 @@ from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import five_of_68
 
-from .listing import folders_in, pictures_in, refuse_missing
+from .layout import pictures_in, refuse_missing, visible_folders
 
 __all__ = ["read_affectnet"]
 
@@ -268,7 +268,7 @@ def _wrong_root(root: Path, split: str) -> str:
         return f"{root} is one level too low: give {here.parent}."
     if here.parent.name in SETS.values() and here.name in ("images", "annotations"):
         return f"{root} is two levels too low: give {here.parents[1]}."
-    for inner in folders_in(root):
+    for inner in visible_folders(root):
         if (inner / LISTS).is_dir() or (inner / SETS[split] / "annotations").is_dir():
             return f"{root} is one level too high: give {inner}."
     if (root / LISTS).is_dir() or (root / IMAGES).is_dir():

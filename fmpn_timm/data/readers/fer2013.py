@@ -20,7 +20,7 @@ from fmpn_timm.data.published import refuse_swapped
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-from .listing import folders_in, pictures_in
+from .layout import pictures_in, visible_folders
 
 __all__ = ["read_fer2013"]
 
@@ -129,7 +129,7 @@ def _from_folders(root: Path, split: str) -> tuple[tuple[Sample, ...], str]:
 
 def _class_samples(folder: Path) -> list[Sample]:
     samples, found = [], set()
-    for inner in folders_in(folder):
+    for inner in visible_folders(folder):
         if inner.name in CODE_NAMES:
             expression = CODES[int(inner.name)]
         else:
@@ -156,7 +156,7 @@ def _wrong_root(root: Path) -> str:
         return f"{root} is not a folder: give the folder that holds {wanted}."
     if root.resolve().name in sum(FOLDERS.values(), ()) and (root.resolve().parent / "train").is_dir():
         return f"{root} is one level too low: give {root.resolve().parent}."
-    for inner in folders_in(root):
+    for inner in visible_folders(root):
         if any((inner / name).is_file() for name in TABLES) or all((inner / n).is_dir() for n in ("train", "test")):
             return f"{root} is one level too high: give {inner}."
     if (root / "fer2013new.csv").is_file():

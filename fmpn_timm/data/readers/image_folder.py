@@ -12,9 +12,9 @@ from fmpn_timm.data.classes import EXPRESSIONS, canonical
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-__all__ = ["read_image_folder"]
+from .layout import PICTURES
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+__all__ = ["read_image_folder"]
 
 
 def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:

@@ -1,7 +1,8 @@
 """What the readers of owners' folders share: walking them, choosing options, and saying which root was meant."""
 
+import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,10 +12,10 @@ from fmpn_timm.errors import InputError
 
 __all__ = [
     "PICTURES", "around", "check_choice", "check_count", "find_root", "first_folder", "frame_number", "make_face_set",
-    "visible_files", "visible_folders",
+    "pictures_in", "refuse_missing", "visible_files", "visible_folders",
 ]
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LEVELS = {1: "one level", 2: "two levels", 3: "three levels"}
 T = TypeVar("T")
 
@@ -120,3 +121,21 @@ def make_face_set(
     if not any(s.role == "expressive" for s in kept):
         raise InputError(f"{root}: no labelled face was found. Unpack the data set again.")
     return FaceSet(dataset, "all", classes, kept, options, neutral)
+
+
+def pictures_in(folder: Path) -> list[str]:
+    """Sorted names of the picture files right in a folder, dotfiles left out; one scan, no look at single files."""
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries]
+    return sorted(n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in PICTURES)
+
+
+def refuse_missing(missing: Collection[str], of: int, labels: Path, folder: Path, mend: str) -> None:
+    """Refuse pictures that a label file names and a folder lacks.
+
+    Raises:
+        InputError: There are some; the message counts them and names the first five.
+    """
+    if missing:
+        first = ", ".join(sorted(missing)[:5]) + (", ..." if len(missing) > 5 else "")
+        raise InputError(f"{folder}: {len(missing)} of the {of} pictures of {labels} are missing ({first}). {mend}")

@@ -19,7 +19,7 @@ from fmpn_timm.data.published import refuse_swapped
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-from .listing import folders_in, pictures_in, refuse_missing
+from .layout import pictures_in, refuse_missing, visible_folders
 
 __all__ = ["read_rafdb"]
 
@@ -135,7 +135,7 @@ def _wrong_root(root: Path, folder: Path, labels: Path | None) -> str:
             return f"{root} is one level too low: give {root.resolve().parent}."
         if root.resolve().parent.name == "Image":
             return f"{root} is two levels too low: give {root.resolve().parents[1]}."
-        for inner in folders_in(root):
+        for inner in visible_folders(root):
             if any((inner / LABELS / name).is_file() for name in LISTS):
                 return f"{root} is one level too high: give {inner}."
         if (root / LABELS).is_dir() or (root / "Image").is_dir():
@@ -143,6 +143,6 @@ def _wrong_root(root: Path, folder: Path, labels: Path | None) -> str:
         return f"{root} holds no {LABELS}/{LISTS[0]}: is this RAF-DB (the folder 'basic')?"
     if folder.with_suffix(".zip").is_file():
         return f"{folder} is missing: unpack {folder.with_suffix('.zip')}."
-    other = [p.name for p in folders_in(root / "Image") if p.name in PICTURES]
+    other = [p.name for p in visible_folders(root / "Image") if p.name in PICTURES]
     hint = f", or read the {other[0]} pictures (pictures={other[0]})" if other else ""
     return f"{folder} is missing: unpack RAF-DB's Image/{folder.name}.zip there{hint}."

@@ -12,7 +12,7 @@ from fmpn_timm.data.classes import EXPRESSIONS, canonical
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-from .listing import folders_in, pictures_in
+from .layout import pictures_in, visible_folders
 
 __all__ = ["read_sfew"]
 
@@ -46,7 +46,7 @@ def read_sfew(root: str | Path, split: str = "train") -> FaceSet:
     if folder is None:
         raise InputError(_wrong_root(root, split))
     classes = {}
-    for inner in folders_in(folder):
+    for inner in visible_folders(folder):
         try:
             expression = canonical(inner.name)
         except InputError as error:
@@ -75,10 +75,10 @@ def _wrong_root(root: Path, split: str) -> str:
     if not root.is_dir():
         return f"{root} is not a folder: give the folder that holds {FOLDERS[split][0]}."
     here = root.resolve()
-    for levels, parent in enumerate(here.parents[:2], start=1):
-        if any(parent / name == here for names in FOLDERS.values() for name in names):
-            return f"{root} is {'one level' if levels == 1 else 'two levels'} too low: give {parent}."
-    for inner in folders_in(root):
+    for levels, parent in zip(("one level", "two levels", "three levels"), here.parents, strict=False):
+        if any(parent / name in (here, here.parent) for names in FOLDERS.values() for name in names):
+            return f"{root} is {levels} too low: give {parent}."
+    for inner in visible_folders(root):
         if _folder(inner, split):
             return f"{root} is one level too high: give {inner}."
     found = [name for name in SPLITS if _folder(root, name)]

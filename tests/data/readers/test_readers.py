@@ -24,7 +24,7 @@ def test_root_may_be_text_or_path(tmp_path):
 
 
 def test_unknown_data_set_lists_the_names():
-    with pytest.raises(InputError, match="Unknown data set 'ckplus2': choose one of drawn, .*folder"):
+    with pytest.raises(InputError, match="Unknown data set 'ckplus2': choose one of .*drawn, .*folder"):
         read_faces("ckplus2", "somewhere")
 
 

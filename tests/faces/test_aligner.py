@@ -1,0 +1,164 @@
+"""Tests of the way from pictures to aligned faces, with a detector that knows where the drawn faces are."""
+
+import pickle
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from fmpn_timm.data.drawn import draw_face
+from fmpn_timm.data.samples import Sample
+from fmpn_timm.errors import InputError
+from fmpn_timm.faces import DETECTORS, REFERENCE_LANDMARKS, FaceAligner, Faces, Recipe, cut_faces
+
+RECIPE = Recipe(size=48)
+GIVEN = Recipe(detector="dataset", size=48)
+NONE = Faces.in_picture([], [], [], (1, 1))
+
+
+class Marked:
+    """Finds a face wherever the picture's green channel says its side: that many pixels, from that corner on."""
+
+    def __call__(self, pictures):
+        found = []
+        for picture in pictures:
+            y, x = picture[:, :, 1].nonzero()
+            side = picture[y, x, 1].astype(np.float32)
+            corner = np.stack([x, y], 1)
+            boxes = np.hstack([corner, corner + side[:, None]])
+            landmarks = corner[:, None] + REFERENCE_LANDMARKS * side[:, None, None]
+            found.append(Faces.in_picture(boxes, landmarks, np.full(len(side), 0.75), picture.shape))
+        return found
+
+
+def marked(*faces: tuple[int, int, int], shape: tuple[int, int] = (100, 140)) -> np.ndarray:
+    """A picture with faces (x, y, side): red squares, marked at their corner."""
+    picture = np.zeros((*shape, 3), np.uint8)
+    for x, y, side in faces:
+        picture[y:y + side, x:x + side, 0] = 100 + side
+    for x, y, side in faces:
+        picture[y, x, 1] = side
+    return picture
+
+
+@pytest.fixture
+def pictures() -> list[np.ndarray]:
+    return [marked((5, 5, 30), (60, 20, 70)), marked(), marked((20, 10, 50), shape=(80, 80))]
+
+
+def test_largest_face_of_each_picture(pictures):
+    two, none, one = FaceAligner(RECIPE, Marked())(pictures)
+    assert [len(two), len(none), len(one)] == [1, 0, 1]
+    face = two[0]
+    assert face.image.shape == (48, 48, 3) and face.image.dtype == np.uint8 and face.image[:, :, 0].mean() > 165
+    assert face.box.tolist() == [60, 20, 130, 90] and face.score == 0.75 and not face.centered
+    np.testing.assert_allclose(face.landmarks, REFERENCE_LANDMARKS * 70 + (60, 20), atol=1e-4)
+    np.testing.assert_array_equal(face.image, RECIPE.align(pictures[0], face.landmarks))
+
+
+def test_all_faces_largest_first(pictures):
+    two, none, one = FaceAligner(RECIPE, Marked(), policy="all")(pictures)
+    assert [face.box[0] for face in two] == [60, 5] and len(none) == 0 and len(one) == 1
+    assert two[1].image[:, :, 0].mean() < 135
+    assert (two.reason, one.reason) == ("", "")
+
+
+@pytest.mark.parametrize("policy", ["largest", "all"])
+def test_without_a_face_the_reason_is_said(pictures, policy):
+    none = FaceAligner(RECIPE, Marked(), policy)(pictures)[1]
+    assert none == [] and none.reason == "yunet found no face"
+
+
+@pytest.mark.parametrize("shape", [(60, 100), (100, 60)])
+def test_center_takes_the_middle_and_says_so(shape):
+    picture = np.zeros((*shape, 3), np.uint8)
+    picture[shape[0] // 2 - 30:, shape[1] // 2 - 30:][:60, :60] = 200
+    faces, = FaceAligner(RECIPE, lambda pictures: [NONE], missing="center")([picture])
+    face, = faces
+    assert face.centered and face.landmarks is None and face.score == 0
+    assert (face.image == 200).all() and face.image.shape == (48, 48, 3)
+    assert face.box.tolist() == ([20, 0, 80, 60] if shape[1] == 100 else [0, 20, 60, 80])
+    assert faces.reason == "yunet found no face"
+
+
+def test_center_is_for_pictures_without_a_face_only(pictures):
+    results = FaceAligner(RECIPE, Marked(), missing="center")(pictures)
+    assert [[face.centered for face in faces] for faces in results] == [[False], [True], [False]]
+
+
+def test_the_recipe_s_margin_and_size_are_used(pictures):
+    near, = FaceAligner(RECIPE, Marked())(pictures[:1])[0]
+    wide, = FaceAligner(Recipe(size=64, margin=0.5), Marked())(pictures[:1])[0]
+    assert wide.image.shape == (64, 64, 3)
+    assert (near.image[:, :, 0] > 100).mean() > 0.9 and (wide.image[:, :, 0] > 165).mean() < 0.5
+
+
+def test_the_recipe_names_the_detector(monkeypatch, pictures):
+    monkeypatch.setitem(DETECTORS, "marked", Marked)
+    aligner = FaceAligner(Recipe(detector="marked", size=48))
+    assert [len(faces) for faces in aligner(pictures)] == [1, 0, 1]
+    assert aligner(pictures)[1].reason == "marked found no face"
+    with pytest.raises(InputError, match="Unknown detector 'mtcnn'"):
+        FaceAligner(Recipe(detector="mtcnn"))
+
+
+def test_landmarks_of_the_data_set():
+    drawn = [draw_face(subject, size=96) for subject in range(2)]
+    aligner = FaceAligner(GIVEN)
+    results = aligner([face.image for face in drawn], [face.landmarks for face in drawn])
+    for face, (aligned,) in zip(drawn, results, strict=True):
+        np.testing.assert_array_equal(aligned.image, GIVEN.align(face.image, face.landmarks))
+        np.testing.assert_array_equal(aligned.landmarks, face.landmarks.astype(np.float32))
+        np.testing.assert_allclose(aligned.box, [*face.landmarks.min(0), *face.landmarks.max(0)], rtol=1e-6)
+        assert aligned.score == 1
+
+
+def test_landmarks_of_the_data_set_must_be_there():
+    picture = draw_face(0, size=64).image
+    with pytest.raises(InputError, match=r"picture 0: .*data set's own landmarks.*there are none\. Name a detector"):
+        FaceAligner(GIVEN)([picture])
+    with pytest.raises(InputError, match=r"b\.png: landmarks of shape \(68, 2\), expected \(5, 2\)"):
+        FaceAligner(GIVEN)([picture, picture], [REFERENCE_LANDMARKS * 64, np.zeros((68, 2))], ["a.png", "b.png"])
+    with pytest.raises(InputError, match="give no detector"):
+        FaceAligner(GIVEN, Marked())
+
+
+@pytest.mark.parametrize("landmarks", [
+    np.full((5, 2), np.nan), np.full((5, 2), 7.0), REFERENCE_LANDMARKS * 64 + 500, REFERENCE_LANDMARKS * 0 - 1
+])
+def test_landmarks_that_mark_no_face_are_told(landmarks):
+    picture = draw_face(0, size=64).image
+    skipped, = FaceAligner(GIVEN)([picture], [landmarks])
+    assert skipped == [] and skipped.reason == "the data set's landmarks mark no face"
+    centered, = FaceAligner(GIVEN, missing="center")([picture], [landmarks])
+    assert centered[0].centered and centered.reason == skipped.reason
+
+
+def test_samples_bring_pictures_and_landmarks():
+    face = draw_face(3, size=64)
+    sample = Sample("s3.png", partial(np.copy, face.image), "neutral", landmarks=partial(np.copy, face.landmarks))
+    bare = replace(sample, source="bare.png", landmarks=None)
+    aligned, = FaceAligner(GIVEN).of_samples([sample])
+    np.testing.assert_array_equal(aligned[0].image, GIVEN.align(face.image, face.landmarks))
+    with pytest.raises(InputError, match=r"bare\.png: the recipe takes the data set's own landmarks"):
+        FaceAligner(GIVEN).of_samples([sample, bare])
+    seen = FaceAligner(RECIPE, lambda pictures: [NONE] * len(pictures)).of_samples([sample, bare])
+    assert [faces.reason for faces in seen] == ["yunet found no face"] * 2
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"policy": "best"}, "Unknown policy 'best': take the largest face or all"),
+    ({"missing": "guess"}, "Unknown choice 'guess' for a picture without a face: skip or center"),
+])
+def test_unknown_policies_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        FaceAligner(RECIPE, Marked(), **options)
+    with pytest.raises(InputError, match=message):
+        cut_faces(marked(), NONE, RECIPE, **options)
+
+
+def test_aligner_and_its_faces_pickle(pictures):
+    aligner = pickle.loads(pickle.dumps(FaceAligner(RECIPE, Marked(), "all")))
+    results = pickle.loads(pickle.dumps(aligner(pictures)))
+    assert [len(faces) for faces in results] == [2, 0, 1] and results[1].reason
