@@ -125,6 +125,6 @@ def test_bad_input_is_named(root, photos, tmp_path):
         build_masks_from_neutral(tmp_path / "nowhere", root)
     with pytest.raises(InputError, match="share of renders"):
         build_masks_from_neutral(photos, root, renders=2)
-    (photos / "1.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"1\.png: broken picture"):
+    (photos / "0.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"0\.png: broken picture"):
         build_masks_from_neutral(photos, root, detector=lambda _: [found_at(LANDMARKS)], progress=False)
