@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--workers", type=int, default=0, help="processes that work beside this one")
     prepare.add_argument("--shard-size", type=int, default=1024, help="samples of a shard (default: 1024)")
 
-    priors = commands.add_parser("priors", help="build, import and show prior masks")
+    priors = commands.add_parser("priors", help="build, import, show and compare prior masks")
     verbs = priors.add_subparsers(required=True, metavar="VERB")
     show = verbs.add_parser("show", help="draw a sheet of a mask set")
     show.add_argument("masks", nargs="?", help="a safetensors file, or the name of a set that comes with the package")

@@ -28,7 +28,7 @@ from fmpn_timm.faces import FaceAligner
 from .samples import FaceSet, Sample
 from .sheet import draw_contact_sheet
 
-__all__ = ["ROW_GROUP", "prepare_faces"]
+__all__ = ["prepare_faces", "read_face"]
 
 #: Rows that are read together; small, so that a single face is read from a shard quickly.
 ROW_GROUP = 16
@@ -295,15 +295,19 @@ def _examples(paths: Sequence[Path], classes: tuple[str, ...], number: int = 10)
     examples = {}
     for name, of_class in places.items():
         chosen = of_class[:: max(len(of_class) // number, 1)][:number]
-        examples[name] = [_picture_at(path, row) for path, row in chosen]
+        examples[name] = [read_face(pq.ParquetFile(path), row) for path, row in chosen]
     return examples
 
 
-def _picture_at(path: Path, row: int) -> np.ndarray:
-    import pyarrow.parquet as pq
+def read_face(shard, row: int) -> np.ndarray:
+    """A face of an open shard, RGB uint8 (H, W, 3).
 
-    group = pq.ParquetFile(path).read_row_group(row // ROW_GROUP, columns=["image"])
-    with Image.open(io.BytesIO(group["image"][row % ROW_GROUP].as_py()["bytes"])) as picture:
+    Args:
+        shard: A ``pyarrow.parquet.ParquetFile``.
+        row: Its row in the shard.
+    """
+    group = shard.read_row_group(row // ROW_GROUP, columns=["image"])
+    with Image.open(io.BytesIO(group["image"][row % ROW_GROUP]["bytes"].as_py())) as picture:
         return np.array(picture.convert("RGB"))
 
 

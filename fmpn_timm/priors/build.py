@@ -16,7 +16,7 @@ from fmpn_timm.errors import InputError
 from .masks import MaskSet
 from .pairs import LIMITS, PairLimits, artefacts, match_light
 
-__all__ = ["build_masks", "equalize", "import_masks"]
+__all__ = ["build_masks", "equalize", "grey_face", "import_masks"]
 
 #: Class names of the masks the FMPN authors published, `<class>.png`, from https://github.com/donydchen/FMPN-FER (MIT).
 PUBLISHED_CLASSES = {
@@ -54,7 +54,7 @@ def build_masks(
 
     Equation (1): ``I_m^k = psi(1/n_k sum_i |phi(x_i^k) - phi(x_i^neutral)|)``. The faces of a face set are aligned
     already (phi). A subject's expressive faces share that subject's one neutral face, the first. With ``light="none"``,
-    ``smooth=0`` and ``limits=None`` this is the equation and nothing else.
+    ``smooth=0`` and ``limits=None`` this is the equation alone, differences kept to a tenth of a grey level.
 
     Args:
         faces: Aligned faces of *training* subjects, neutral and expressive.
@@ -88,8 +88,8 @@ def build_masks(
     for sample in tqdm(expressive, desc="prior masks", unit="pair", disable=None if progress else True, leave=False):
         reference = neutral[sample.subject]
         if sample.subject not in neutral_faces:
-            neutral_faces[sample.subject] = _grey(reference.picture(), size)
-        before, after = neutral_faces[sample.subject], _grey(sample.picture(), size)
+            neutral_faces[sample.subject] = grey_face(reference.picture(), size)
+        before, after = neutral_faces[sample.subject], grey_face(sample.picture(), size)
         reason = limits.refuse(after, before) if limits else None
         if reason:
             refused.append({"source": sample.source, "neutral": reference.source, "reason": reason})
@@ -127,7 +127,8 @@ def build_masks(
     )
 
 
-def _grey(face: np.ndarray, size: int) -> np.ndarray:
+def grey_face(face: np.ndarray, size: int) -> np.ndarray:
+    """An RGB face, uint8, as grey float64 (size, size), 0 to 255."""
     face = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
     return cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
 

@@ -35,7 +35,7 @@ from fmpn_timm.data.samples import read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Detector, Recipe, create_detector, five_of_68, similarity_transform
 
-from .build import equalize
+from .build import equalize, grey_face
 from .masks import MaskSet
 from .pairs import artefacts
 
@@ -117,7 +117,7 @@ def build_masks_from_neutral(
         weights = [expression_weights(e, rng.uniform(*INTENSITY), mirrored=rng.uniform() < 0.5)
                    for _ in range(draws) for e in EXPRESSIONS[1:]]
         weights.insert(0, {})
-        greys = [_grey(face, size) for face in move_photo(model, photo, points, weights, recipe, jitter, rng)]
+        greys = [grey_face(face, size) for face in move_photo(model, photo, points, weights, recipe, jitter, rng)]
         differences = np.abs(np.stack(greys[1:]) - greys[0])
         total += differences.reshape(draws, *total.shape).sum(0)
         used += 1
@@ -157,17 +157,12 @@ def _list_photos(photos: str | Path | Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _grey(face: np.ndarray, size: int) -> np.ndarray:
-    face = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    return cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
-
-
 def _rendered(ict: str | Path, size: int, people: int, jitter: float, seed: int, progress: bool) -> np.ndarray:
     """Sums of |expressive - neutral| over rendered people (7, size, size)."""
     faces = read_ict(ict, "all", subjects=people, size=2 * size, seed=seed, weights=WEIGHTS, jitter=jitter)
     total, neutral = np.zeros((len(EXPRESSIONS) - 1, size, size)), None
     for sample in tqdm(faces.samples, desc="rendered people", disable=None if progress else True, leave=False):
-        face = _grey(sample.picture(), size)
+        face = grey_face(sample.picture(), size)
         if sample.role == "neutral":  # first of each subject's eight
             neutral = face
         else:

@@ -30,7 +30,7 @@ class TrainConfig:
             Those of a plain classifier go to FMPN's backbone, as the paper's starts from ImageNet's.
         generator_width: Channels of the mask generator at full resolution; the paper's is 64.
         generator_blocks: Residual blocks of the mask generator; the paper's is 4.
-        dataset: Name of the data set (drawn, ferplus, folder).
+        dataset: Name of the data set, one of ``fmpn_timm.data.readers.READERS``.
         root: Folder of the data set.
         data_options: Further options of its reader, such as ``rule: majority``.
         train_split: Split to train on.

@@ -1,15 +1,13 @@
 """Prepared sets: what `fmpn data prepare` wrote, of any data set."""
 
-import io
 import json
 import os
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from fmpn_timm.data.prepare import ROW_GROUP
+from fmpn_timm.data.prepare import read_face
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
@@ -80,9 +78,7 @@ def _rows(path: Path) -> list[dict]:
 
 
 def _picture(path: str, row: int) -> np.ndarray:
-    group = _shard(path, os.getpid()).read_row_group(row // ROW_GROUP, columns=["image"])
-    with Image.open(io.BytesIO(group["image"][row % ROW_GROUP]["bytes"].as_py())) as picture:
-        return np.array(picture.convert("RGB"))
+    return read_face(_shard(path, os.getpid()), row)
 
 
 @lru_cache(maxsize=256)
