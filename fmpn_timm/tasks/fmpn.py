@@ -11,7 +11,7 @@ from timm.task import TrainingTask
 
 from fmpn_timm.models import FMPN
 
-__all__ = ["ClassificationTask", "FMPNTask", "MaskTask"]
+__all__ = ["ClassificationTask", "FMPNTask", "MaskTask", "mask_error"]
 
 Batch = dict[str, torch.Tensor]
 
@@ -59,6 +59,11 @@ class MaskTask(TrainingTask):
         """Mean squared error of the masks; ``output`` is the masks (B, 1, H, W)."""
         mask = self.model.motion_mask(input)
         return {"loss": F.mse_loss(mask.float(), target["mask"]), "output": mask}
+
+
+def mask_error(model: FMPN, batch: Batch) -> torch.Tensor:
+    """Mean squared error (B,) of the masks of a batch of ``FaceDataset``."""
+    return (model.motion_mask(batch["image"]).float() - batch["mask"]).square().mean((1, 2, 3))
 
 
 class FMPNTask(ClassificationTask):

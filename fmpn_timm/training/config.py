@@ -33,6 +33,8 @@ class TrainConfig:
         dataset: Name of the data set, one of ``fmpn_timm.data.readers.READERS``.
         root: Folder of the data set.
         data_options: Further options of its reader, such as ``rule: majority``.
+        protocol: Protocol that cuts the data set into folds, see ``fmpn data folds``; its first if none is named.
+        fold: Fold of the protocol to report on; its other subjects are trained and selected on. None to use splits.
         train_split: Split to train on.
         valid_split: Split to select the best epoch on; none to hold out ``valid_fraction`` of the training subjects.
         valid_fraction: Share of the training subjects to hold out for selection where there is no ``valid_split``.
@@ -93,6 +95,8 @@ class TrainConfig:
     dataset: str = "drawn"
     root: str | None = None
     data_options: dict[str, Any] = field(default_factory=dict)
+    protocol: str | None = None
+    fold: int | None = None
     train_split: str = "train"
     valid_split: str | None = None
     valid_fraction: float = 0.1

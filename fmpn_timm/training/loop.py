@@ -12,12 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, set_seed
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
-from timm.task import TrainingTask
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -25,23 +22,21 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fmpn_timm.data.dataset import FaceDataset
-from fmpn_timm.data.readers import read_faces
 from fmpn_timm.data.samples import FaceSet
-from fmpn_timm.data.splits import split_by_subject
 from fmpn_timm.data.transforms import eval_transform, train_transform
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import FRAMING, Recipe, check_recipe
-from fmpn_timm.hub import load_model, recipe_of, save_model, weights_of
+from fmpn_timm.hub import save_model
 from fmpn_timm.models import FMPN
-from fmpn_timm.priors import MaskSet, build_masks, draw_sheet
-from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask
+from fmpn_timm.priors import draw_sheet
 
 from .checkpoint import Checkpoints
 from .config import TrainConfig
+from .data import Data, prepare_data
 from .evaluation import autocast, mean_masks, predict
 from .figures import draw_confusion, draw_faces
 from .interrupt import Interrupt
 from .metrics import summarize, versions
+from .systems import Stage, create_model, create_stages
 
 __all__ = ["train"]
 
@@ -90,103 +85,24 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
 
 def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) -> dict[str, Any]:
-    data = _prepare_data(config, accelerator)
-    model = _create_model(config, data.classes, data.train.recipe)
+    data = prepare_data(config, accelerator)
+    model = create_model(config, data.classes, data.train.recipe)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     checkpoints = Checkpoints(config.folder / "checkpoints", accelerator)
     run = Run(config, accelerator, data, model, checkpoints, interrupt)
     accelerator.init_trackers(config.name)
     run.resume()
-    if config.arm == "fmpn" and config.mask_epochs:
-        run.stage("mask", MaskTask(model), config.mask_epochs, config.mask_lr, config.mask_batch_size)
-    if config.arm == "cnn":
-        task = ClassificationTask(model, config.label_smoothing)
-    else:
-        mask_weight = config.mask_weight if config.arm == "fmpn" else 0.0
-        task = FMPNTask(model, mask_weight, config.class_weight, config.label_smoothing)
-    run.stage("joint", task, config.epochs, config.lr, config.batch_size)
+    before = 0
+    for stage in create_stages(config, model):
+        run.stage(stage, before)
+        before += stage.epochs
     return run.finish()
 
 
 @dataclass
-class Data:
-    """The splits and the prior masks of a run."""
-
-    train: FaceSet
-    valid: FaceSet
-    test: FaceSet | None
-    classes: tuple[str, ...]
-    priors: MaskSet | None
-
-
-def _prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
-    def read(split: str) -> FaceSet:
-        return read_faces(config.dataset, config.root, split, **config.data_options)
-
-    faces = read(config.train_split)
-    if config.valid_split is None:
-        faces, valid = split_by_subject(faces, config.valid_fraction, config.seed)
-    else:
-        valid = read(config.valid_split)
-    test = read(config.test_split) if config.test_split else None
-    priors = None
-    if config.arm == "fmpn":
-        show = config.progress and accelerator.is_local_main_process
-        priors = build_masks(faces, progress=show) if config.priors == "build" else MaskSet.load(config.priors)
-        priors = priors.with_neutral().select(faces.classes)
-        if config.mask_box is None and priors.recipe.get("faces"):
-            cut = Recipe.from_dict(priors.recipe["faces"])
-            check_recipe(faces.recipe, cut, f"--priors {config.priors}", config.any_recipe, FRAMING)
-        if accelerator.is_main_process:
-            priors.save(config.folder / "priors.safetensors")
-            draw_sheet(priors, config.folder / "priors.png")
-    return Data(faces, valid, test, faces.classes, priors)
-
-
-def _create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe | None) -> nn.Module:
-    generator = dict(generator_width=config.generator_width, generator_blocks=config.generator_blocks)
-    initial = None
-    if config.init is not None:
-        check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
-        initial = load_model(config.init, num_classes=len(classes))
-        if config.arm == "cnn" or isinstance(initial, FMPN):
-            return initial
-    if config.arm == "cnn":
-        if not timm.is_model(config.backbone):
-            raise InputError(f"Unknown backbone {config.backbone!r}: give the name of a timm model.")
-        kwargs = dict(config.backbone_kwargs, pretrained=config.pretrained_backbone)
-    else:
-        kwargs = dict(generator, backbone_kwargs=config.backbone_kwargs, pretrained_backbone=config.pretrained_backbone)
-    name = config.backbone
-    if config.arm != "cnn":
-        name = f"fmpn_{config.backbone}"
-        if not timm.is_model(name):
-            name, kwargs = "fmpn", dict(kwargs, backbone=config.backbone)
-    if timm.is_model(config.backbone) and timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
-        kwargs["img_size"] = config.size
-    try:
-        with weights_of(config.backbone):
-            model = timm.create_model(name, num_classes=len(classes), **kwargs)
-        if initial is not None:  # a classifier of its own becomes FMPN's backbone
-            model.backbone.load_state_dict(initial.state_dict())
-        return model
-    except InputError:
-        raise
-    except RuntimeError as error:
-        if initial is None:
-            raise
-        raise InputError(
-            f"--init {config.init}: its weights are not of --backbone {config.backbone} with these --backbone_kwargs. "
-            "Give the backbone it was trained with."
-        ) from error
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: {error} Check --backbone and --backbone_kwargs.") from error
-
-
-@dataclass
 class Run:
-    """One training run: what its two stages share."""
+    """One training run: what its stages share."""
 
     config: TrainConfig
     accelerator: Accelerator
@@ -220,38 +136,34 @@ class Run:
         self.resumed_from = checkpoint
         self.accelerator.print(f"Resuming {self.config.folder} after epoch {self.done}.")
 
-    def stage(self, name: str, task: TrainingTask, epochs: int, lr: float, batch_size: int) -> None:
-        """Train one stage, evaluating and checkpointing after each epoch.
+    def stage(self, stage: Stage, before: int) -> None:
+        """Train one stage, from where the run stands.
 
         Args:
-            name: ``mask`` (stage 1) or ``joint`` (stage 2).
-            task: The objective.
-            epochs: Number of epochs.
-            lr: Learning rate.
-            batch_size: Samples of one update, over all processes and accumulated steps.
+            stage: The stage.
+            before: Epochs of the stages before it.
         """
         config, accelerator, model = self.config, self.accelerator, self.model
-        before = config.mask_epochs if name == "joint" and config.arm == "fmpn" else 0
-        if self.done >= before + epochs:
+        if self.done >= before + stage.epochs:
             if self.resumed_from:  # a later stage loads its own state over this
                 self.checkpoints.load_evaluated(self.resumed_from, model)
             return
-        set_seed(config.seed + before)  # so that stage 2 does not depend on how far stage 1 drew random numbers
+        set_seed(config.seed + before)  # so that a stage does not depend on how far others drew random numbers
         accelerator.free_memory()
-        model.requires_grad_(True)
-        if name == "mask":
-            model.requires_grad_(False)
-            model.mask_generator.requires_grad_(True)
-        optimizer = _create_optimizer(config, model, lr, name)
-        with_mask = name == "mask" or (config.arm == "fmpn" and config.mask_weight > 0)
-        per_step = max(batch_size // config.accumulate // accelerator.num_processes, 1)
-        train_loader = self._loader(self.data.train, per_step, train=True, with_mask=with_mask)
-        valid_loader = self._loader(self.data.valid, per_step, train=False, with_mask=name == "mask")
-        task, optimizer, train_loader, valid_loader = accelerator.prepare(task, optimizer, train_loader, valid_loader)
+        model.requires_grad_(False)
+        for parameter in (p for group in stage.groups for p in group["params"]):
+            parameter.requires_grad_(True)
+        optimizer = _create_optimizer(config, stage)
+        per_step = max(stage.batch_size // config.accumulate // accelerator.num_processes, 1)
+        train_loader = self._loader(self.data.train, per_step, train=True, with_mask=stage.masks)
+        with_mask = stage.masks and stage.error is not None
+        valid_loader = self._loader(self.data.valid, per_step, train=False, with_mask=with_mask)
+        prepared = accelerator.prepare(stage.task, optimizer, train_loader, valid_loader)
+        task, optimizer, train_loader, valid_loader = prepared
         if config.compile:
             nn.Module.compile(task)  # in place: the names of the weights stay
         updates = math.ceil(len(train_loader) / config.accumulate)
-        scheduler = _create_scheduler(config, optimizer.optimizer, updates, epochs)
+        scheduler = _create_scheduler(config, optimizer.optimizer, updates, stage.epochs)
         ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
         self.evaluated = ema.module if ema else model
 
@@ -261,14 +173,14 @@ class Run:
             if ema:
                 self.checkpoints.load_evaluated(self.resumed_from, ema.module)
 
-        for epoch in range(self.done - before, epochs):
+        for epoch in range(self.done - before, stage.epochs):
             train_loader.set_epoch(before + epoch)
             clock = time.time()
-            title = f"{name} {epoch + 1}/{epochs}"
+            title = f"{stage.name} {epoch + 1}/{stage.epochs}"
             losses = self._epoch(title, task, train_loader, optimizer, scheduler, ema, epoch * updates)
-            row = {"stage": name, "epoch": epoch + 1, "lr": scheduler.get_last_lr()[-1], **losses}
-            if name == "mask":
-                row["valid_mask_loss"] = self._mask_loss(valid_loader)
+            row = {"stage": stage.name, "epoch": epoch + 1, "lr": scheduler.get_last_lr()[-1], **losses}
+            if stage.error is not None:
+                row["valid_loss"] = self._error(stage, valid_loader)
             else:
                 metrics = self._evaluate(valid_loader)
                 row |= {"valid_accuracy": metrics["accuracy"], "valid_macro_f1": metrics["macro_f1"]}
@@ -284,8 +196,8 @@ class Run:
                 "seconds": self.seconds, "scheduler": scheduler.state_dict(), "config": _comparable(config),
             })
         self.resumed_from = None
-        if name == "mask" and ema:
-            model.load_state_dict(ema.module.state_dict())  # stage 2 starts from the averaged generator
+        if stage.error is not None and ema:
+            model.load_state_dict(ema.module.state_dict())  # the next stage starts from the averaged weights
         model.requires_grad_(True)
 
     def _loader(self, faces: FaceSet, batch_size: int, train: bool, with_mask: bool) -> DataLoader:
@@ -365,15 +277,14 @@ class Run:
         return summarize(logits, labels, self.data.classes)
 
     @torch.inference_mode()
-    def _mask_loss(self, loader: DataLoader) -> float:
-        """Mean squared error of the masks of validation faces."""
+    def _error(self, stage: Stage, loader: DataLoader) -> float:
+        """Mean error of the validation faces, in a stage that does not classify yet."""
         self.evaluated.eval()
         errors = []
         for batch in loader:
             with autocast(self.accelerator, self.config.precision):
-                mask = self.evaluated.motion_mask(batch["image"])
-            error = (mask.float() - batch["mask"]).square().mean((1, 2, 3))
-            errors.append(self.accelerator.gather_for_metrics(error).cpu())
+                error = stage.error(self.evaluated, batch)
+            errors.append(self.accelerator.gather_for_metrics(error.float()).cpu())
         return round(float(torch.cat(errors).mean()), 6)
 
     def _report(self, row: dict[str, Any]) -> None:
@@ -454,31 +365,10 @@ class Run:
         draw_faces(self.model, batch["image"], labels, self.data.classes, batch.get("mask"), path)
 
 
-def _create_optimizer(config: TrainConfig, model: nn.Module, lr: float, stage: str) -> torch.optim.Optimizer:
-    """Parameter groups with the rate of their part; biases and norms without weight decay."""
-    if stage == "mask":
-        parts = [(model.mask_generator, lr)]
-    elif isinstance(model, FMPN):
-        pretrained = config.arm == "fmpn" and config.mask_epochs > 0
-        parts = [(model.mask_generator, config.generator_lr if pretrained else lr), (model.fusion, lr)]
-    else:
-        parts = []
-    groups = []
-    for part, part_lr in parts:
-        groups += [dict(group, lr=part_lr) for group in param_groups_weight_decay(part, config.weight_decay)]
-    if stage != "mask":
-        backbone = model.backbone if isinstance(model, FMPN) else model
-        exempt = backbone.no_weight_decay() if hasattr(backbone, "no_weight_decay") else ()
-        if config.layer_decay < 1:
-            decayed = param_groups_layer_decay(
-                backbone, config.weight_decay, no_weight_decay_list=exempt, layer_decay=config.layer_decay
-            )
-            groups += [dict(params=g["params"], weight_decay=g["weight_decay"], lr=lr * g["lr_scale"]) for g in decayed]
-        else:
-            groups += [dict(group, lr=lr) for group in param_groups_weight_decay(backbone, config.weight_decay, exempt)]
+def _create_optimizer(config: TrainConfig, stage: Stage) -> torch.optim.Optimizer:
     optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    groups = [group for group in groups if group["params"]]
-    return optimizers[config.optimizer](groups, lr=lr, betas=(config.beta1, 0.999), fused=True)
+    groups = [group for group in stage.groups if group["params"]]
+    return optimizers[config.optimizer](groups, lr=stage.lr, betas=(config.beta1, 0.999), fused=True)
 
 
 def _create_scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer, updates: int, epochs: int) -> LambdaLR:

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 
+from fmpn_timm.data.readers import read_faces
 from fmpn_timm.errors import InputError
 from fmpn_timm.priors import MaskSet
 from fmpn_timm.training import TrainConfig, loop, train
@@ -61,7 +62,7 @@ def test_run_writes_everything_and_the_model_loads(config):
 
     model = timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True)
     assert model.pretrained_cfg["label_names"] == summary["metrics"]["classes"]
-    again = evaluate(model, loop.read_faces("drawn", None, "test", **config.data_options))
+    again = evaluate(model, read_faces("drawn", None, "test", **config.data_options))
     assert again["confusion"] == summary["metrics"]["confusion"]
     assert MaskSet.load(folder / "model" / "priors.safetensors").classes == tuple(summary["metrics"]["classes"])
 
@@ -70,11 +71,11 @@ def test_stage_one_trains_the_generator_alone_and_stage_two_everything(config, m
     seen = {}
     run_stage = loop.Run.stage
 
-    def stage(self, name, *args):
+    def stage(self, stage, *args):
         before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        run_stage(self, name, *args)
+        run_stage(self, stage, *args)
         after = self.model.state_dict()
-        seen[name] = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
+        seen[stage.name] = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
 
     monkeypatch.setattr(loop.Run, "stage", stage)
     train(config)
@@ -264,12 +265,12 @@ def test_rates_follow_the_paper(config):
     assert rates[150] == pytest.approx(0.5) and scheduler.get_last_lr()[0] == pytest.approx(0.0)
 
 
-def test_generator_has_its_own_rate_after_stage_one(config):
-    model = timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1)
-    config = dataclasses.replace(config, generator_lr=1e-5, lr=1e-4)
-    generator = {id(p) for p in model.mask_generator.parameters()}
-    for arm, expected in (("fmpn", 1e-5), ("no_prior", 1e-4)):
-        optimizer = loop._create_optimizer(dataclasses.replace(config, arm=arm), model, 1e-4, "joint")
-        rates = {(id(p) in generator, g["lr"]) for g in optimizer.param_groups for p in g["params"]}
-        assert rates == {(True, expected), (False, 1e-4)}
-        assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
+def test_fold_of_a_protocol(config):
+    options = dict(config.data_options, subjects=12)
+    config = dataclasses.replace(config, fold=3, data_options=options, valid_fraction=0.2, epochs=1, mask_epochs=1)
+    summary = train(config)
+    assert summary["split"] == {"train": "fold 3 train", "selected on": "0.2 of fold 3 train (seed 0)",
+                                "reported on": "fold 3 test"}
+    assert summary["samples"] == {"train": 72, "valid": 16, "test": 8}
+    with pytest.raises(InputError, match="--fold 10.*folds 0 to 9"):
+        train(dataclasses.replace(config, fold=10))

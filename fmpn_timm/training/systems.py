@@ -1,0 +1,151 @@
+"""The systems that train: for each arm, how its model is made and what its stages are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.task import TrainingTask
+from torch import nn
+
+from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe, check_recipe
+from fmpn_timm.hub import load_model, recipe_of, weights_of
+from fmpn_timm.models import FMPN
+from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask, mask_error
+
+from .config import TrainConfig
+
+__all__ = ["Stage", "create_model", "create_stages"]
+
+
+@dataclass
+class Stage:
+    """One stage of a system's training.
+
+    Attributes:
+        name: Its name in the summary.
+        task: The objective.
+        epochs: Number of epochs.
+        lr: Learning rate, of groups that have none of their own.
+        batch_size: Samples of one update, over all processes and accumulated steps.
+        groups: Parameter groups of the optimiser; parameters that are in none stay as they are.
+        masks: Whether the training batches carry prior masks.
+        error: In a stage that does not classify yet, the error (B,) of the evaluated model on a validation batch, which
+            then carries what a training batch does; None where the class decides.
+    """
+
+    name: str
+    task: TrainingTask
+    epochs: int
+    lr: float
+    batch_size: int
+    groups: list[dict[str, Any]]
+    masks: bool = False
+    error: Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor] | None = None
+
+
+def create_stages(config: TrainConfig, model: nn.Module) -> list[Stage]:
+    """The stages of the configured arm, in order; the last one classifies."""
+    return STAGES[config.arm](config, model)
+
+
+def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe | None) -> nn.Module:
+    """The model of the configured arm, from ``--init`` where that is given.
+
+    Args:
+        config: The run's configuration.
+        classes: Class names in the order of the logits.
+        recipe: How the faces of the run were cut.
+
+    Raises:
+        InputError: The backbone is unknown or does not take the options, or the initial weights do not fit.
+    """
+    initial = None
+    if config.init is not None:
+        check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
+        initial = load_model(config.init, num_classes=len(classes))
+        if config.arm == "cnn" or isinstance(initial, FMPN):
+            return initial
+    name, kwargs = _name_and_options(config)
+    if timm.is_model(config.backbone) and timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
+        kwargs["img_size"] = config.size
+    try:
+        with weights_of(config.backbone):
+            model = timm.create_model(name, num_classes=len(classes), **kwargs)
+        if initial is not None:  # a classifier of its own becomes FMPN's backbone
+            model.backbone.load_state_dict(initial.state_dict())
+        return model
+    except InputError:
+        raise
+    except RuntimeError as error:
+        if initial is None:
+            raise
+        raise InputError(
+            f"--init {config.init}: its weights are not of --backbone {config.backbone} with these --backbone_kwargs. "
+            "Give the backbone it was trained with."
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: {error} Check --backbone and --backbone_kwargs.") from error
+
+
+def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
+    """The timm name of the configured model and what ``timm.create_model`` is told."""
+    if config.arm == "cnn":
+        if not timm.is_model(config.backbone):
+            raise InputError(f"Unknown backbone {config.backbone!r}: give the name of a timm model.")
+        return config.backbone, dict(config.backbone_kwargs, pretrained=config.pretrained_backbone)
+    kwargs = dict(
+        generator_width=config.generator_width,
+        generator_blocks=config.generator_blocks,
+        backbone_kwargs=config.backbone_kwargs,
+        pretrained_backbone=config.pretrained_backbone,
+    )
+    name = f"fmpn_{config.backbone}"
+    return (name, kwargs) if timm.is_model(name) else ("fmpn", dict(kwargs, backbone=config.backbone))
+
+
+def _classifier_stages(config: TrainConfig, model: nn.Module) -> list[Stage]:
+    groups = _backbone_groups(config, model, config.lr)
+    task = ClassificationTask(model, config.label_smoothing)
+    return [Stage("joint", task, config.epochs, config.lr, config.batch_size, groups)]
+
+
+def _fmpn_stages(config: TrainConfig, model: FMPN) -> list[Stage]:
+    with_prior = config.arm == "fmpn"
+    stages = []
+    if with_prior and config.mask_epochs:
+        groups = _groups(config, model.mask_generator, config.mask_lr)
+        stages.append(Stage("mask", MaskTask(model), config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
+                            masks=True, error=mask_error))
+    groups = [
+        *_groups(config, model.mask_generator, config.generator_lr if stages else config.lr),
+        *_groups(config, model.fusion, config.lr),
+        *_backbone_groups(config, model.backbone, config.lr),
+    ]
+    mask_weight = config.mask_weight if with_prior else 0.0
+    task = FMPNTask(model, mask_weight, config.class_weight, config.label_smoothing)
+    stages.append(Stage("joint", task, config.epochs, config.lr, config.batch_size, groups, masks=mask_weight > 0))
+    return stages
+
+
+def _groups(config: TrainConfig, module: nn.Module, lr: float, exempt: set[str] | tuple = ()) -> list[dict[str, Any]]:
+    """Parameter groups of a module; biases and norms without weight decay."""
+    return [dict(group, lr=lr) for group in param_groups_weight_decay(module, config.weight_decay, exempt)]
+
+
+def _backbone_groups(config: TrainConfig, backbone: nn.Module, lr: float) -> list[dict[str, Any]]:
+    """Parameter groups of a timm model, with the layer decay asked for."""
+    exempt = backbone.no_weight_decay() if hasattr(backbone, "no_weight_decay") else ()
+    if config.layer_decay == 1:
+        return _groups(config, backbone, lr, exempt)
+    decayed = param_groups_layer_decay(
+        backbone, config.weight_decay, no_weight_decay_list=exempt, layer_decay=config.layer_decay
+    )
+    return [dict(params=g["params"], weight_decay=g["weight_decay"], lr=lr * g["lr_scale"]) for g in decayed]
+
+
+#: The stages of each arm.
+STAGES = {"cnn": _classifier_stages, "no_prior": _fmpn_stages, "fmpn": _fmpn_stages}
