@@ -8,6 +8,8 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from fmpn_timm.errors import InputError
+
 from .samples import FaceSet
 
 __all__ = ["FaceDataset"]
@@ -17,9 +19,11 @@ class FaceDataset(Dataset):
     """Faces ready for a model.
 
     Each item is a dict: ``image`` float32 (3, H, W), ``target`` float32 (K,) summing to 1, ``label`` int64 (),
-    ``index`` int64 () into the face set, and with prior masks ``mask`` float32 (1, H, W), the target of equation (2):
-    the prior mask of the sample's class or, with soft targets, the mixture of prior masks under them, which is the
-    mask that minimises the expected loss.
+    ``index`` int64 () into the face set, ``broken`` bool (), and with prior masks ``mask`` float32 (1, H, W), the target
+    of equation (2): the prior mask of the sample's class or, with soft targets, the mixture of prior masks under them,
+    which is the mask that minimises the expected loss.
+
+    An item that is asked for as ``(index, seed)`` is augmented from that seed, whatever was drawn before.
 
     Args:
         faces: The samples.
@@ -29,6 +33,8 @@ class FaceDataset(Dataset):
             no masks.
         soft: Use the raters' votes as target where known, else the label alone.
         cache: Keep decoded pictures in memory.
+        stand_in: Let the next whole face of the same class stand in for one whose picture is broken, and say so in
+            ``broken``; else a broken picture raises InputError.
     """
 
     def __init__(
@@ -39,11 +45,13 @@ class FaceDataset(Dataset):
             masks: torch.Tensor | None = None,
             soft: bool = False,
             cache: bool = False,
+            stand_in: bool = False,
     ):
         self.faces = faces
         self.transform = transform
         self.masks = masks
         self.pictures = {} if cache else None
+        self.stand_in = stand_in
         self.labels = torch.tensor([classes.index(s.expression) for s in faces.samples])
         self.targets = torch.nn.functional.one_hot(self.labels, len(classes)).float()
         if soft and all(s.votes is not None for s in faces.samples):
@@ -56,15 +64,41 @@ class FaceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.faces)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        face = tv_tensors.Image(torch.from_numpy(self._picture(index)).permute(2, 0, 1))
-        target = self.targets[index]
-        item = {"target": target, "label": self.labels[index], "index": torch.tensor(index)}
+    def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
+        if not isinstance(index, tuple):
+            return self._item(index)
+        index, seed = index
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self._item(index)
+
+    def _item(self, index: int) -> dict[str, Any]:
+        shown, picture = self._whole(index)
+        face = tv_tensors.Image(torch.from_numpy(picture).permute(2, 0, 1))
+        target = self.targets[shown]
+        item = {"target": target, "label": self.labels[shown], "index": torch.tensor(index),
+                "broken": torch.tensor(shown != index)}
         if self.masks is None:
             return {"image": self.transform(face).as_subclass(torch.Tensor), **item}
         mask = tv_tensors.Mask(torch.einsum("k,khw->hw", target, self.masks)[None])
         face, mask = self.transform(face, mask)
         return {"image": face.as_subclass(torch.Tensor), "mask": mask.as_subclass(torch.Tensor), **item}
+
+    def _whole(self, index: int) -> tuple[int, np.ndarray]:
+        """The face, or the one that stands in for it: index and picture."""
+        try:
+            return index, self._picture(index)
+        except InputError:
+            if not self.stand_in:
+                raise
+            alike = torch.nonzero(self.labels == self.labels[index])[:, 0].tolist()
+            place = alike.index(index)
+            for other in alike[place + 1:] + alike[:place]:
+                try:
+                    return other, self._picture(other)
+                except InputError:
+                    continue
+            raise
 
     def _picture(self, index: int) -> np.ndarray:
         if self.pictures is None:
