@@ -19,9 +19,9 @@ class FaceDataset(Dataset):
     """Faces ready for a model.
 
     Each item is a dict: ``image`` float32 (3, H, W), ``target`` float32 (K,) summing to 1, ``label`` int64 (),
-    ``index`` int64 () into the face set, ``broken`` bool (), and with prior masks ``mask`` float32 (1, H, W), the target
-    of equation (2): the prior mask of the sample's class or, with soft targets, the mixture of prior masks under them,
-    which is the mask that minimises the expected loss.
+    ``index`` int64 () into the face set, ``broken`` bool (), and with prior masks ``mask`` float32 (1, H, W), the
+    target of equation (2): the prior mask of the sample's class or, with soft targets, the mixture of prior masks under
+    them, which is the mask that minimises the expected loss.
 
     An item that is asked for as ``(index, seed)`` is augmented from that seed, whatever was drawn before.
 

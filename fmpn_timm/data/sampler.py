@@ -13,8 +13,8 @@ __all__ = ["EpochSampler", "mix_seeds"]
 
 
 def mix_seeds(*numbers: int) -> int:
-    """A seed of 32 bits from several numbers; unlike a sum, (0, 1) and (1, 0) give different ones."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    """A seed of 32 bits from several numbers; unlike sums of them, (0, 1), (1, 0) and (0, 1, 0) differ."""
+    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1)[0])
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -22,6 +22,9 @@ class TrainConfig:
         output: Folder of all runs.
         seed: Seed of weights, data order and augmentation.
         resume: ``auto`` goes on from the run's last checkpoint, if it has one.
+        checkpoint_every: Updates between two checkpoints within an epoch; 0 for none but at the end of each epoch (and
+            where Ctrl-C or SIGTERM stops the run).
+        timeout: Seconds that a process waits for the others of the run before it gives them up.
         arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I.
         backbone: Name of any timm model.
         backbone_kwargs: Further arguments of the backbone.
@@ -40,6 +43,8 @@ class TrainConfig:
         valid_fraction: Share of the training subjects to hold out for selection where there is no ``valid_split``.
         test_split: Split that is looked at once, at the end; none to report the selection split.
         soft_labels: Train on the raters' votes where the data set has them.
+        max_broken: Largest share of the training faces whose pictures may be broken: another face of the class stands
+            in for each, and ``skipped.json`` lists them. In validation and test none may be.
         cache: Keep decoded pictures in memory.
         workers: Processes that load data, beside the training process; 0 loads in the training process.
         priors: Prior masks: ``build`` from the training subjects' pairs, or a mask set's name or file.
@@ -74,6 +79,7 @@ class TrainConfig:
         label_smoothing: Share of the target that is spread over all classes.
         flip_test: Average the logits of each face and its mirror image in evaluation.
         precision: ``no`` (float32), ``bf16`` or ``fp16``.
+        sync_bn: Let batch norm see the whole batch of a step rather than each process its part; on GPUs.
         channels_last: Use the channels-last memory format.
         compile: Compile the training step.
         progress: Show progress bars.
@@ -83,6 +89,8 @@ class TrainConfig:
     output: str = "runs"
     seed: int = 0
     resume: Literal["auto"] | None = None
+    checkpoint_every: int = 0
+    timeout: int = 600
 
     arm: Literal["fmpn", "no_prior", "cnn"] = "fmpn"
     backbone: str = "resnet18"
@@ -102,6 +110,7 @@ class TrainConfig:
     valid_fraction: float = 0.1
     test_split: str | None = None
     soft_labels: bool = False
+    max_broken: float = 0.01
     cache: bool = False
     workers: int = 0
 
@@ -139,6 +148,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     flip_test: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
+    sync_bn: bool = False
     channels_last: bool = False
     compile: bool = False
     progress: bool = True

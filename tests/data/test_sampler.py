@@ -24,3 +24,4 @@ def test_an_epoch_goes_on_where_it_was_left():
 
 def test_seeds_do_not_meet():
     assert len({mix_seeds(a, b) for a in range(20) for b in range(20)}) == 400
+    assert len({mix_seeds(*[0] * n) for n in range(1, 6)}) == 5
