@@ -18,6 +18,7 @@ from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet, draw_sheet
 
 from .metrics import summarize, versions
+from .processes import create_accelerator
 
 __all__ = ["evaluate", "leave_out_broken", "mean_masks", "predict"]
 
@@ -178,7 +179,7 @@ def evaluate(
         raise InputError(f"{faces.dataset} {faces.split} has no sample of a class that the model knows.")
     if masks_path is not None and not isinstance(model, FMPN):
         raise InputError(f"{type(model).__name__} has no motion masks: leave --masks out, or give an FMPN model.")
-    accelerator = Accelerator()
+    accelerator = create_accelerator()
     cfg = model.pretrained_cfg
     size = cfg["input_size"][-1]
     transform = eval_transform(size, round(size / cfg["crop_pct"]), cfg["mean"], cfg["std"])

@@ -1,4 +1,4 @@
-"""What tells that a run goes wrong, and stops it on all processes: losses, broken pictures, signals, lost processes."""
+"""What tells that a run goes wrong, and stops it on all processes: losses, broken pictures, signals, memory."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from .checkpoint import write_text
 from .config import TrainConfig
 from .interrupt import Interrupt
 
-__all__ = ["LossGuard", "Watch", "lost_process", "out_of_memory"]
+__all__ = ["LossGuard", "Watch", "out_of_memory"]
 
 #: A loss has exploded when it is this many times the median of those before ...
 FACTOR = 1e4
@@ -154,9 +154,3 @@ def out_of_memory(error: BaseException) -> bool:
     text = str(error)
     said = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory")
     return isinstance(error, (RuntimeError, OSError)) and any(words in text for words in said)
-
-
-def lost_process(error: RuntimeError) -> bool:
-    """Whether an error says that another process of the run is gone, or has not answered in time."""
-    said = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
-    return isinstance(error, torch.distributed.DistError) or any(words in str(error) for words in said)

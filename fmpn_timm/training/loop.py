@@ -9,13 +9,12 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object, set_seed
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -37,9 +36,10 @@ from .config import TrainConfig
 from .data import Data, prepare_data
 from .evaluation import autocast, leave_out_broken, mean_masks, predict
 from .figures import draw_confusion, draw_faces
-from .guards import LossGuard, Watch, lost_process, out_of_memory
+from .guards import LossGuard, Watch, out_of_memory
 from .interrupt import Interrupt
 from .metrics import summarize, versions
+from .processes import create_accelerator, lost_process
 from .systems import Stage, create_model, create_stages
 
 __all__ = ["train"]
@@ -70,12 +70,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
     if config.size > config.load_size:
         raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise it.")
-    accelerator = Accelerator(
+    accelerator = create_accelerator(
+        config.timeout,
         mixed_precision=config.precision,
         gradient_accumulation_steps=config.accumulate,
         log_with="tensorboard" if _has_tensorboard() else None,
         project_dir=config.output,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=config.timeout))],
     )
     if config.sync_bn and accelerator.device.type == "cpu":
         raise InputError("--sync_bn needs GPUs: leave it out, or take a backbone without batch norm.")

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from fmpn_timm.training import TrainConfig, checkpoint, train
 from fmpn_timm.training.guards import Watch
 
 CLASSES = ("happiness", "fear")
-SECONDS = 120  # what no run may outlast
+SECONDS = 600  # what no run may outlast, on a machine that does other work beside
 
 
 @dataclass
@@ -43,15 +44,25 @@ class Outcome:
 
 def run(config: TrainConfig, processes: int = 1, fault: Callable[[], None] | None = None, rank: int = 0) -> Outcome:
     """Train in new processes; the fault is set up in the one of the given rank."""
+
+    def work(r: int) -> None:
+        if fault is not None and r == rank:
+            fault()
+        _guarded(lambda: train(config))
+
+    return in_processes(work, processes, Path(config.output) / config.name)
+
+
+def in_processes(work: Callable[[int], None], processes: int, log: Path) -> Outcome:
+    """Do some work, which is told its rank, in processes that find each other as those of a launcher do."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    logs = [Path(config.output) / f"{config.name}-{r}.log" for r in range(processes)]
-    logs[0].parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logs = [log.with_name(f"{log.name}-{rank}.log") for rank in range(processes)]
     fork = multiprocessing.get_context("fork")
     children = [
-        fork.Process(target=_train, args=(config, processes, r, port, logs[r], fault if r == rank else None))
-        for r in range(processes)
+        fork.Process(target=_begin, args=(work, processes, rank, port, logs[rank])) for rank in range(processes)
     ]
     for child in children:
         child.start()
@@ -61,21 +72,20 @@ def run(config: TrainConfig, processes: int = 1, fault: Callable[[], None] | Non
     for child in late:
         child.kill()
         child.join()
-    assert not late, "a process never ended"
-    return Outcome([child.exitcode for child in children], "".join(log.read_text() for log in logs))
+    said = "".join(log.read_text() for log in logs)
+    assert not late, f"a process never ended: {said}"
+    return Outcome([child.exitcode for child in children], said)
 
 
-def _train(config: TrainConfig, processes: int, rank: int, port: int, log: Path, fault: Callable | None) -> None:
-    with open(log, "w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+def _begin(work: Callable[[int], None], processes: int, rank: int, port: int, log: Path) -> None:
+    sys.stdout = sys.stderr = log.open("w", buffering=1)
+    os.dup2(sys.stderr.fileno(), 1)
+    os.dup2(sys.stderr.fileno(), 2)
     os.environ["ACCELERATE_USE_CPU"] = "true"
     if processes > 1:
         os.environ |= {"WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank),
                        "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    if fault is not None:
-        fault()
-    _guarded(lambda: train(config))
+    work(rank)
 
 
 def tiny_config(folder: Path, processes: int = 1) -> TrainConfig:
@@ -86,7 +96,7 @@ def tiny_config(folder: Path, processes: int = 1) -> TrainConfig:
     return TrainConfig(
         name="whole", output=str(folder / f"runs-{processes}"), progress=False, checkpoint_every=2, timeout=30,
         dataset="folder", root=str(data), valid_split="valid", test_split="test",
-        priors=str(folder / "priors.safetensors"), backbone="test_resnet", backbone_kwargs={"drop_rate": 0.2},
+        priors=str(folder / "priors.safetensors"), backbone="test_resnet", backbone_kwargs={"drop_block_rate": 0.2},
         generator_width=4, generator_blocks=1, size=32, load_size=36, rotate=10, jitter=0.2, erase=0.3, mask_epochs=1,
         mask_lr=1e-3, mask_batch_size=8, epochs=2, lr=1e-3, batch_size=8, accumulate=2, optimizer="adamw",
         schedule="cosine", clip=1.0, ema=0.9,

@@ -1,0 +1,108 @@
+"""Runs on two processes and on two machines: the same as on one, and over at once when one is lost."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+
+from fmpn_timm.data.dataset import FaceDataset
+from fmpn_timm.data.readers import read_faces
+from fmpn_timm.data.transforms import eval_transform
+from fmpn_timm.training.evaluation import predict
+from tests.faults.faults import CLASSES, in_processes, run, tiny_config
+
+pytestmark = pytest.mark.faults
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
+    """Weights after ten updates to 1e-5, without batch norm and dropout, which see what one process has."""
+    config = dataclasses.replace(tiny_config(tmp_path), arm="cnn", backbone="test_convnext", backbone_kwargs={},
+                                 accumulate=1, epochs=2, ema=0.0)
+    two = dataclasses.replace(config, name="two")
+    assert run(config).codes == [0] and run(two, 2).codes == [0, 0]
+    one, other = (load_file(c.folder / "model" / "model.safetensors") for c in (config, two))
+    apart = max(float((one[key] - other[key]).abs().max()) for key in one)
+    assert apart < 1e-5
+    first, second = (json.loads((c.folder / "summary.json").read_text()) for c in (config, two))
+    assert first["metrics"]["confusion"] == second["metrics"]["confusion"]
+
+
+def test_every_face_is_counted_once_however_the_shares_fall(tmp_path):
+    config = tiny_config(tmp_path)
+    faces = read_faces("folder", config.root, "valid")
+
+    class Mean(torch.nn.Module):
+        def forward(self, x):
+            return x.mean((1, 2, 3))[:, None].repeat(1, 2)
+
+    def work(rank: int) -> None:
+        accelerator = Accelerator(cpu=True)
+        for number in range(1, 12):
+            some = dataclasses.replace(faces, samples=faces.samples[:number])
+            dataset = FaceDataset(some, CLASSES, eval_transform(32, 36, (0,) * 3, (1,) * 3))
+            loader = accelerator.prepare(DataLoader(dataset, batch_size=2))
+            logits, labels = predict(Mean(), loader, accelerator, progress=False)
+            assert labels.tolist() == dataset.labels.tolist()
+            expected = torch.stack([dataset[i]["image"].mean() for i in range(number)])
+            torch.testing.assert_close(logits[:, 0], expected)
+
+    outcome = in_processes(work, 2, tmp_path / "shares")
+    assert outcome.codes == [0, 0], outcome.said
+
+
+def launch(config, rank: int, port: int) -> subprocess.Popen:
+    """One machine of two, as its user starts it."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--mixed_precision", "no",
+               "--dynamo_backend", "no", "--num_machines", "2", "--num_processes", "2", "--machine_rank", str(rank),
+               "--main_process_ip", "127.0.0.1", "--main_process_port", str(port), str(ROOT / "train.py")]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != field.default and value is not None and value != {}:
+            command += [f"--{field.name}", json.dumps(value) if isinstance(value, (dict, bool)) else str(value)]
+    environ = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_two_machines_and_a_lost_one(tmp_path):
+    """Two launchers on one machine; then again, where the process of the second is killed."""
+    config = dataclasses.replace(tiny_config(tmp_path, 2), accumulate=1)
+    assert run(config, 2).codes == [0, 0]
+    nodes = dataclasses.replace(config, name="nodes")
+    port = free_port()
+    machines = [launch(nodes, rank, port) for rank in (0, 1)]
+    said = [machine.communicate(timeout=900)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    expected, got = (load_file(c.folder / "model" / "model.safetensors") for c in (config, nodes))
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+    lost = dataclasses.replace(config, name="lost", epochs=500)
+    port = free_port()
+    machines = [launch(lost, rank, port) for rank in (0, 1)]
+    deadline = time.monotonic() + 300
+    while not (lost.folder / "summary.csv").is_file() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    children = subprocess.run(["ps", "--ppid", str(machines[1].pid), "-o", "pid="], capture_output=True, text=True)
+    os.kill(int(re.findall(r"\d+", children.stdout)[0]), signal.SIGKILL)
+    said = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert all(machine.returncode for machine in machines)
+    assert "has lost another process of the run" in said[0] and "--resume auto" in said[0]
+    assert "SIGKILL" in said[1]
