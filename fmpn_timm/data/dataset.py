@@ -65,29 +65,14 @@ class FaceDataset(Dataset):
         return len(self.faces)
 
     def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
-        if not isinstance(index, tuple):
-            return self._item(index)
-        index, seed = index
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            return self._item(index)
+        index, seed = index if isinstance(index, tuple) else (index, None)
+        shown, item = self._whole(index, seed)
+        return {**item, "index": torch.tensor(index), "broken": torch.tensor(shown != index)}
 
-    def _item(self, index: int) -> dict[str, Any]:
-        shown, picture = self._whole(index)
-        face = tv_tensors.Image(torch.from_numpy(picture).permute(2, 0, 1))
-        target = self.targets[shown]
-        item = {"target": target, "label": self.labels[shown], "index": torch.tensor(index),
-                "broken": torch.tensor(shown != index)}
-        if self.masks is None:
-            return {"image": self.transform(face).as_subclass(torch.Tensor), **item}
-        mask = tv_tensors.Mask(torch.einsum("k,khw->hw", target, self.masks)[None])
-        face, mask = self.transform(face, mask)
-        return {"image": face.as_subclass(torch.Tensor), "mask": mask.as_subclass(torch.Tensor), **item}
-
-    def _whole(self, index: int) -> tuple[int, np.ndarray]:
-        """The face, or the one that stands in for it: index and picture."""
+    def _whole(self, index: int, seed: int | None) -> tuple[int, dict[str, torch.Tensor]]:
+        """A face, or the one that stands in for it: its index, and what a model learns from it."""
         try:
-            return index, self._picture(index)
+            return index, self._seeded(index, seed)
         except InputError:
             if not self.stand_in:
                 raise
@@ -95,10 +80,27 @@ class FaceDataset(Dataset):
             place = alike.index(index)
             for other in alike[place + 1:] + alike[:place]:
                 try:
-                    return other, self._picture(other)
+                    return other, self._seeded(other, seed)
                 except InputError:
                     continue
             raise
+
+    def _seeded(self, index: int, seed: int | None) -> dict[str, torch.Tensor]:
+        if seed is None:
+            return self._item(index)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self._item(index)
+
+    def _item(self, index: int) -> dict[str, torch.Tensor]:
+        face = tv_tensors.Image(torch.from_numpy(self._picture(index)).permute(2, 0, 1))
+        target = self.targets[index]
+        item = {"target": target, "label": self.labels[index]}
+        if self.masks is None:
+            return {"image": self.transform(face).as_subclass(torch.Tensor), **item}
+        mask = tv_tensors.Mask(torch.einsum("k,khw->hw", target, self.masks)[None])
+        face, mask = self.transform(face, mask)
+        return {"image": face.as_subclass(torch.Tensor), "mask": mask.as_subclass(torch.Tensor), **item}
 
     def _picture(self, index: int) -> np.ndarray:
         if self.pictures is None:

@@ -94,8 +94,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     except RuntimeError as error:
         if not lost_process(error):
             raise
+        how = f"waited {config.timeout} s in vain for" if "Timed out" in str(error) else "lost"
         raise InputError(
-            f"Process {accelerator.process_index} has lost another process of the run: see what ended that one, then "
+            f"Process {accelerator.process_index} has {how} another process of the run: see what ended that one, then "
             f"go on with the same options and --name {config.name} --resume auto."
         ) from error
     accelerator.end_training()

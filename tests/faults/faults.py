@@ -94,7 +94,7 @@ def tiny_config(folder: Path, processes: int = 1) -> TrainConfig:
     if not data.is_dir():
         _draw_faces(data)
     return TrainConfig(
-        name="whole", output=str(folder / f"runs-{processes}"), progress=False, checkpoint_every=2, timeout=30,
+        name="whole", output=str(folder / f"runs-{processes}"), progress=False, checkpoint_every=2, timeout=300,
         dataset="folder", root=str(data), valid_split="valid", test_split="test",
         priors=str(folder / "priors.safetensors"), backbone="test_resnet", backbone_kwargs={"drop_block_rate": 0.2},
         generator_width=4, generator_blocks=1, size=32, load_size=36, rotate=10, jitter=0.2, erase=0.3, mask_epochs=1,

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 from fmpn_timm.data.dataset import FaceDataset
+from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.data.transforms import eval_transform
 from fmpn_timm.training.evaluation import predict
@@ -61,6 +62,22 @@ def test_every_face_is_counted_once_however_the_shares_fall(tmp_path):
 
     outcome = in_processes(work, 2, tmp_path / "shares")
     assert outcome.codes == [0, 0], outcome.said
+
+
+def test_data_are_prepared_by_two_processes_as_by_one(tmp_path):
+    faces = read_faces("folder", tiny_config(tmp_path).root, "train")
+    for number in (1, 2):
+        def work(rank: int, out=tmp_path / f"by-{number}") -> None:
+            assert prepare_faces(faces, out, shard_size=7, progress=False)["samples"] == 40
+
+        outcome = in_processes(work, number, tmp_path / f"log-{number}")
+        assert outcome.codes == [0] * number, outcome.said
+    one, two = (contents(tmp_path / f"by-{n}") for n in (1, 2))
+    assert one == two and len(one) == 6 + 3  # shards, contact sheet, prepared.json, skipped.csv
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
 
 
 def launch(config, rank: int, port: int) -> subprocess.Popen:
