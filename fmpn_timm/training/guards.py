@@ -103,6 +103,8 @@ class Watch:
 
     def _most(self, *numbers: int) -> list[int]:
         """The greatest of each number over all processes."""
+        if self.accelerator.num_processes == 1:
+            return list(numbers)
         mine = torch.tensor([numbers], dtype=torch.int64, device=self.accelerator.device)
         return self.accelerator.gather(mine).amax(0).tolist()
 

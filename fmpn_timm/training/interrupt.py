@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 
-__all__ = ["Interrupt"]
+__all__ = ["Interrupt", "ignore_signals"]
 
 #: A Ctrl-C reaches a process twice, from the terminal and from its launcher; what follows later is a second one.
 SECONDS = 1.0
@@ -43,3 +43,9 @@ class Interrupt:
             again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
             print(f"\n{signal.Signals(number).name}: stopping after this update{again}.", file=sys.stderr, flush=True)
         self.asked, self.since = int(number), time.monotonic()
+
+
+def ignore_signals(worker: int = 0) -> None:
+    """Leave Ctrl-C and SIGTERM, which reach all processes of a job, to the one that this process loads data for."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

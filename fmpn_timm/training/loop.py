@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import io
 import json
 import math
@@ -37,12 +38,14 @@ from .data import Data, prepare_data
 from .evaluation import autocast, leave_out_broken, mean_masks, predict
 from .figures import draw_confusion, draw_faces
 from .guards import LossGuard, Watch, out_of_memory
-from .interrupt import Interrupt
+from .interrupt import Interrupt, ignore_signals
 from .metrics import summarize, versions
 from .processes import create_accelerator, lost_process
 from .systems import Stage, create_model, create_stages
 
 __all__ = ["train"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -91,6 +94,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
             summary = _train(config, accelerator, interrupt)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Go on with the same options and --name {config.name} --resume auto.") from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise InputError(
+            f"The disk is full ({error}). The checkpoints are whole: make room, then go on with the same options and "
+            f"--name {config.name} --resume auto."
+        ) from error
     except RuntimeError as error:
         if not lost_process(error):
             raise
@@ -255,6 +265,7 @@ class Run:
             generator=torch.Generator(),  # or else each pass draws a random number that others miss
             num_workers=config.workers,
             persistent_workers=config.workers > 0,
+            worker_init_fn=ignore_signals,
             pin_memory=torch.cuda.is_available(),
         )
 

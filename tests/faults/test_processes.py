@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.data.transforms import eval_transform
+from fmpn_timm.training import TrainConfig
 from fmpn_timm.training.evaluation import predict
 from tests.faults.faults import CLASSES, in_processes, run, tiny_config
 
@@ -80,17 +80,30 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
 
 
-def launch(config, rank: int, port: int) -> subprocess.Popen:
-    """One machine of two, as its user starts it."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--mixed_precision", "no",
-               "--dynamo_backend", "no", "--num_machines", "2", "--num_processes", "2", "--machine_rank", str(rank),
-               "--main_process_ip", "127.0.0.1", "--main_process_port", str(port), str(ROOT / "train.py")]
+def launch(config: TrainConfig, launcher: list[str], **environ: str) -> subprocess.Popen:
+    """A launcher on one machine, as its user starts it."""
+    command = [sys.executable, "-m", *launcher, str(ROOT / "train.py")]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value != field.default and value is not None and value != {}:
             command += [f"--{field.name}", json.dumps(value) if isinstance(value, (dict, bool)) else str(value)]
-    environ = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environ = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environ
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            start_new_session=True)
+
+
+def launch_machine(config: TrainConfig, rank: int, port: int) -> subprocess.Popen:
+    """One machine of two with a process each; its user wants no GPU."""
+    launcher = ["accelerate.commands.launch", "--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no",
+                "--num_machines", "2", "--num_processes", "2", "--machine_rank", str(rank),
+                "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
+    return launch(config, launcher, ACCELERATE_USE_CPU="true")
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 900
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def free_port() -> int:
@@ -102,24 +115,34 @@ def free_port() -> int:
 def test_two_machines_and_a_lost_one(tmp_path):
     """Two launchers on one machine; then again, where the process of the second is killed."""
     config = dataclasses.replace(tiny_config(tmp_path, 2), accumulate=1)
-    assert run(config, 2).codes == [0, 0]
-    nodes = dataclasses.replace(config, name="nodes")
-    port = free_port()
-    machines = [launch(nodes, rank, port) for rank in (0, 1)]
+    outcome = run(config, 2)
+    assert outcome.codes == [0, 0], outcome.said
+    nodes, port = dataclasses.replace(config, name="nodes"), free_port()
+    machines = [launch_machine(nodes, rank, port) for rank in (0, 1)]
     said = [machine.communicate(timeout=900)[0] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], said
     expected, got = (load_file(c.folder / "model" / "model.safetensors") for c in (config, nodes))
     assert all(torch.equal(expected[key], got[key]) for key in expected)
 
-    lost = dataclasses.replace(config, name="lost", epochs=500)
-    port = free_port()
-    machines = [launch(lost, rank, port) for rank in (0, 1)]
-    deadline = time.monotonic() + 300
-    while not (lost.folder / "summary.csv").is_file() and time.monotonic() < deadline:
-        time.sleep(0.5)
+    lost, port = dataclasses.replace(config, name="lost", epochs=500), free_port()
+    machines = [launch_machine(lost, rank, port) for rank in (0, 1)]
+    wait_for(lost.folder / "summary.csv")
     children = subprocess.run(["ps", "--ppid", str(machines[1].pid), "-o", "pid="], capture_output=True, text=True)
-    os.kill(int(re.findall(r"\d+", children.stdout)[0]), signal.SIGKILL)
-    said = [machine.communicate(timeout=300)[0] for machine in machines]
+    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    said = [machine.communicate(timeout=600)[0] for machine in machines]
     assert all(machine.returncode for machine in machines)
-    assert "has lost another process of the run" in said[0] and "--resume auto" in said[0]
-    assert "SIGKILL" in said[1]
+    assert "another process of the run: see what ended that one" in said[0] and "--resume auto" in said[0], said[0]
+    assert "SIGKILL" in said[1], said[1]
+
+
+@pytest.mark.parametrize("tell", [os.kill, os.killpg], ids=["alone", "with_all_its_processes"])
+def test_a_launcher_that_is_told_to_stop(tmp_path, tell):
+    """SIGTERM comes as a user sends it, or as a cluster does; the processes write a checkpoint before they go."""
+    config = dataclasses.replace(tiny_config(tmp_path), epochs=500, checkpoint_every=0, workers=1)
+    launcher = launch(config, ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())])
+    wait_for(config.folder / "summary.csv")
+    tell(launcher.pid, signal.SIGTERM)
+    said = launcher.communicate(timeout=600)[0]
+    assert launcher.returncode and said.count("Stopped by SIGTERM; a checkpoint is written") == 1, said
+    newest = sorted((config.folder / "checkpoints").glob("epoch-*"))[-1]
+    assert (newest / "manifest.json").is_file() and (newest / "random_states_1.pkl").is_file()

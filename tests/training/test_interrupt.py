@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from fmpn_timm.training import interrupt as module
-from fmpn_timm.training.interrupt import Interrupt
+from fmpn_timm.training.interrupt import Interrupt, ignore_signals
 
 
 def test_first_is_noted_and_second_acts_at_once(capsys, monkeypatch):
@@ -35,3 +35,14 @@ def test_sigterm_is_noted_however_often_it_comes(capsys):
         signal.raise_signal(signal.SIGTERM)
         assert interrupt.asked == signal.SIGTERM and capsys.readouterr().err.count("SIGTERM") == 1
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_loaders_leave_signals_to_the_process_they_load_for():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        ignore_signals()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)

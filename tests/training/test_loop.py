@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 import resource
 import signal
@@ -236,6 +237,19 @@ def test_full_disk_keeps_the_checkpoint_before(config, monkeypatch):
     assert sorted(p.name for p in (config.folder / "checkpoints").iterdir()) == ["epoch-0001", "epoch-0002"]
     monkeypatch.undo()
     train(dataclasses.replace(config, resume="auto"))
+
+
+def test_full_disk_beside_the_checkpoints_is_named(config, monkeypatch):
+    write_text = loop.write_text
+
+    def full(path, text):
+        if path.name == "summary.csv":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_text(path, text)
+
+    monkeypatch.setattr(loop, "write_text", full)
+    with pytest.raises(InputError, match="disk is full.*summary.csv.*--resume auto"):
+        train(dataclasses.replace(config, arm="cnn", epochs=1))
 
 
 @pytest.mark.parametrize(
