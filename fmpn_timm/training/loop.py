@@ -132,8 +132,13 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
         run.resume(checkpoint, state)
     # of epochs that were told of but not kept, TensorBoard is to forget what it was told
     accelerator.init_trackers(config.name, init_kwargs={"tensorboard": {"purge_step": run.done + 1}})
+    stages = create_stages(config, model)
+    for stage in stages:
+        if stage.batch_size % (config.accumulate * accelerator.num_processes):
+            raise InputError(f"The batch of stage {stage.name}, {stage.batch_size} faces, must be a multiple of "
+                             f"{accelerator.num_processes} processes x --accumulate {config.accumulate}.")
     before = 0
-    for stage in create_stages(config, model):
+    for stage in stages:
         run.stage(stage, before)
         before += stage.epochs
     return run.finish()
@@ -191,7 +196,7 @@ class Run:
         for parameter in (p for group in stage.groups for p in group["params"]):
             parameter.requires_grad_(True)
         optimizer = _create_optimizer(config, stage)
-        per_step = max(stage.batch_size // config.accumulate // accelerator.num_processes, 1)
+        per_step = stage.batch_size // config.accumulate // accelerator.num_processes
         train_loader = self._loader(self.data.train, per_step, train=True, with_mask=stage.masks)
         sampler = train_loader.sampler
         with_mask = stage.masks and stage.error is not None
