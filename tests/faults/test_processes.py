@@ -82,11 +82,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def launch(config: TrainConfig, launcher: list[str], **environ: str) -> subprocess.Popen:
     """A launcher on one machine, as its user starts it."""
-    command = [sys.executable, "-m", *launcher, str(ROOT / "train.py")]
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value != field.default and value is not None and value != {}:
-            command += [f"--{field.name}", json.dumps(value) if isinstance(value, (dict, bool)) else str(value)]
+    file = Path(config.output) / f"{config.name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(config.as_dict()))
+    command = [sys.executable, "-m", *launcher, str(ROOT / "train.py"), "--config", str(file)]
     environ = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environ
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             start_new_session=True)
