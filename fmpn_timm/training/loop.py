@@ -258,8 +258,8 @@ class Run:
         else:
             transform = eval_transform(config.size, config.load_size, mean, std)
         masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
-        soft, stand_in = train and config.soft_labels, train or not with_mask  # a mask's error has no place for -1
-        dataset = FaceDataset(faces, self.data.classes, transform, masks, soft, config.cache, stand_in)
+        soft = train and config.soft_labels
+        dataset = FaceDataset(faces, self.data.classes, transform, masks, soft, config.cache, stand_in=True)
         if train and len(dataset) < batch_size * self.accelerator.num_processes:
             raise InputError(f"{len(dataset)} training faces do not fill a batch of {batch_size}: lower --batch_size.")
         return DataLoader(
@@ -362,12 +362,16 @@ class Run:
     def _error(self, stage: Stage, loader: DataLoader) -> float:
         """Mean error of the validation faces, in a stage that does not classify yet."""
         self.evaluated.eval()
-        errors = []
+        errors, labels = [], []
         for batch in loader:
             with autocast(self.accelerator, self.config.precision):
                 error = stage.error(self.evaluated, batch)
-            errors.append(self.accelerator.gather_for_metrics(error.float()).cpu())
-        return round(float(torch.cat(errors).mean()), 6)
+            label = batch["label"].where(~batch["broken"], -1)
+            error, label = self.accelerator.gather_for_metrics((error.float(), label))
+            errors.append(error.cpu())
+            labels.append(label.cpu())
+        errors, _, _ = leave_out_broken(self.data.valid, torch.cat(errors), torch.cat(labels))
+        return round(float(errors.mean()), 6)
 
     def _report(self, row: dict[str, Any]) -> None:
         """One line on stderr, the row in summary.csv, the figures in the tracker."""
