@@ -101,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--num-classes", type=int, default=7, help="7 as for CK+ (default), 6 as for MMI, or other")
     convert.add_argument("--classes", metavar="NAME,NAME...",
                          help="class names in the order of the logits (default: the authors', for CK+ or MMI)")
-    convert.add_argument("--size", type=int, default=299, help="crop it was trained for, in pixels (default: 299)")
+    convert.add_argument("--size", type=int, default=299,
+                         help="crop it was trained for, in pixels (default: 299, Inception's)")
     convert.add_argument("--load-size", type=int, default=320, help="size before that crop, in pixels (default: 320)")
     convert.add_argument("--out", type=Path, required=True, help="model folder to write")
     convert.set_defaults(run=_convert)

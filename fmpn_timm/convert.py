@@ -105,7 +105,8 @@ def convert_checkpoint(
         backbone: Which classifier it is, a name in ``BACKBONES``.
         num_classes: Number of expressions.
         classes: Their names in the order of the logits. If None, the authors' order for CK+ (7) and MMI (6).
-        size: Height and width of the crop the network was trained for, in pixels.
+        size: Height and width of the crop the network was trained for, in pixels: 299 with Inception; the authors
+            name 224 for the other classifiers.
         load_size: Height and width the faces were resized to before that crop, in pixels.
 
     Returns:

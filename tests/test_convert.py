@@ -29,7 +29,7 @@ def converted(request, tmp_path_factory):
         os.unlink(path)  # some hundred megabytes each time
 
 
-def _assert_equal(converted, size: int) -> None:
+def _assert_equal(converted: Namespace, size: int) -> None:
     model = timm.create_model(f"local-dir:{converted.folder}", pretrained=True).eval()
     x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -42,14 +42,13 @@ def test_logits_masks_and_fused_faces_equal_the_authors(converted):
     _assert_equal(converted, 96)
 
 
-def test_they_equal_at_299(converted, request):
-    if converted.backbone != "inception_v3":
-        pytest.skip("in the slow tests")
+@pytest.mark.parametrize("converted", ["inception_v3"], indirect=True)
+def test_they_equal_at_the_size_of_the_paper(converted):
     _assert_equal(converted, 299)
 
 
 @pytest.mark.slow
-def test_they_equal_at_299_with_every_backbone(converted):
+def test_they_equal_at_that_size_with_every_backbone(converted):
     _assert_equal(converted, 299)
 
 
@@ -100,10 +99,10 @@ def test_other_ways_a_checkpoint_was_saved(light):
 
 def test_class_names(light, tmp_path):
     six = convert_checkpoint(**light(num_classes=6), out=tmp_path / "m", backbone="resnet50", num_classes=6)
-    assert six == ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+    assert six == ("anger", "disgust", "fear", "happiness", "sadness", "surprise")  # MMI's
     named = dict(backbone="resnet50", num_classes=2, out=tmp_path / "m")
     assert convert_checkpoint(**light(num_classes=2), **named, classes=["happy", "Neutral"]) == ("happiness", "neutral")
-    assert hub.class_names(hub.load_model(f"local-dir:{tmp_path / 'm'}")) == ("happiness", "neutral")  # six replaced
+    assert hub.class_names(hub.load_model(f"local-dir:{tmp_path / 'm'}")) == ("happiness", "neutral")  # replaced
     for classes in (None, ["fear"], ["fear", "afraid"], ["fear", "hunger"]):
         with pytest.raises(InputError, match="--classes|hunger"):
             convert_checkpoint(**light(num_classes=2), **named, classes=classes)
