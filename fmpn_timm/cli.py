@@ -92,6 +92,21 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     evaluate.set_defaults(run=_evaluate)
 
+    convert = commands.add_parser("convert", help="turn a checkpoint of the FMPN authors' code into a model folder")
+    convert.add_argument("--fmg", type=Path, required=True, metavar="PTH", help="mask generator, *_net_resface.pth")
+    convert.add_argument("--pfn", type=Path, required=True, metavar="PTH", help="fusion net, *_net_fusion.pth")
+    convert.add_argument("--cn", type=Path, required=True, metavar="PTH", help="classifier, *_net_cls.pth")
+    convert.add_argument("--backbone", default="inception_v3",
+                         help="inception_v3 (default), resnet50, resnet152 or densenet121")
+    convert.add_argument("--num-classes", type=int, default=7, help="7 as for CK+ (default), 6 as for MMI, or other")
+    convert.add_argument("--classes", metavar="NAME,NAME...",
+                         help="class names in the order of the logits (default: the authors', for CK+ or MMI)")
+    convert.add_argument("--size", type=int, default=299,
+                         help="crop it was trained for, in pixels (default: 299, Inception's)")
+    convert.add_argument("--load-size", type=int, default=320, help="size before that crop, in pixels (default: 320)")
+    convert.add_argument("--out", type=Path, required=True, help="model folder to write")
+    convert.set_defaults(run=_convert)
+
     data = commands.add_parser("data", help="look after data sets")
     verbs = data.add_subparsers(required=True, metavar="VERB")
 
@@ -214,6 +229,25 @@ def _evaluate(options: argparse.Namespace) -> None:
     for name, row in result["per_class"].items():
         if row["n"]:
             print(f"  {name:10} n = {row['n']:5}  recall {row['recall']:.3f}  F1 {row['f1']:.3f}")
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from fmpn_timm.convert import convert_checkpoint
+
+    classes = convert_checkpoint(
+        options.fmg,
+        options.pfn,
+        options.cn,
+        options.out,
+        backbone=options.backbone,
+        num_classes=options.num_classes,
+        classes=options.classes.split(",") if options.classes else None,
+        size=options.size,
+        load_size=options.load_size,
+    )
+    print(f"{options.out}: fmpn_{options.backbone}, classes {', '.join(classes)}; load it with "
+          f"timm.create_model('local-dir:{options.out}', pretrained=True). "
+          "It names no alignment recipe: the authors published none.")
 
 
 def _data_doctor(options: argparse.Namespace) -> None:
