@@ -180,8 +180,8 @@ def _introduction(config: dict, summary: dict) -> str:
     if _is_fmpn(config):
         backbone = args.get("backbone") or arch.removeprefix("fmpn_")
         network = f"""\
-It is **FMPN**, [Facial Motion Prior Networks](https://arxiv.org/abs/1902.08788) (Chen, Wang, Chen, Shi, Cai, VCIP 2019):
-a small network says where the face moved, a second one lays that mask over the face, and the backbone `{backbone}` decides.
+It is **FMPN**, [Facial Motion Prior Networks](https://arxiv.org/abs/1902.08788) (Chen, Wang, Chen, Shi, Cai, 2019): a
+small network says where the face moved, a second one lays that mask over the face, the backbone `{backbone}` decides.
 A reimplementation for [timm](https://github.com/huggingface/pytorch-image-models); neither code nor weights are the
 authors'."""
     else:
@@ -215,8 +215,8 @@ def _preprocessing(repo_id: str, config: dict, summary: dict, files: Collection[
     size = cfg["input_size"][-1]
     if recipe:
         cut = (f"Faces were found by `{recipe['detector']}`, aligned to five landmarks and cut at {recipe['size']} "
-               f"pixels with a margin of {recipe['margin']:g}: recipe `{recipe['hash']}`, whole in `config.json`. Faces "
-               "cut in another way cost accuracy; `fmpn data prepare` and `fmpn evaluate` hold you to it.")
+               f"pixels with a margin of {recipe['margin']:g}: recipe `{recipe['hash']}`, whole in `config.json`. "
+               "Faces cut in another way cost accuracy; `fmpn data prepare` and `fmpn evaluate` hold you to it.")
     else:
         cut = "Faces were taken as the data set ships them; no alignment is recorded."
     resized = round(size / cfg["crop_pct"])

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id, yaml_dump
 
+from . import zoo
 from .card import benchmark_results, model_card, portable
 from .errors import InputError
 from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, read_config
 from .models import FMPN
 from .priors import MaskSet
 from .version import __version__
-from .zoo import CHECKOUT
 
 __all__ = ["PUBLISHED", "Publication", "publish", "publish_all"]
 
@@ -101,7 +101,7 @@ def publish_all(private: bool = False, dry_run: bool = False) -> list[Publicatio
         InputError: A folder is not declared, is of another architecture, or its upload failed.
     """
     targets = {}
-    for config in sorted(CHECKOUT.glob("[!.]*/config.json")):
+    for config in sorted(zoo.CHECKOUT.glob("[!.]*/config.json")):
         name = config.parent.name
         try:
             repo_id = timm.get_pretrained_cfg(name).hf_hub_id
@@ -207,14 +207,12 @@ def _upload(folder: Path, repo_id: str, private: bool, source: str | Path) -> st
         api.create_repo(repo_id, private=private or None, exist_ok=True)
         if private and not api.model_info(repo_id).private:
             raise InputError(f"{repo_id} is there and is public: make it private on the Hub, or leave out --private.")
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            commit_message=f"Published with fmpn-timm {__version__}",
-            allow_patterns=list(PUBLISHED),
-            delete_patterns=list(PUBLISHED),  # of those, what is not there any more
-        )
-        return commit.commit_url
+        there = api.list_repo_files(repo_id)
+        changes = [CommitOperationAdd(name, folder / name) for name in PUBLISHED if (folder / name).is_file()]
+        stale = set(PUBLISHED).intersection(there) - {change.path_in_repo for change in changes}
+        changes += [CommitOperationDelete(name) for name in sorted(stale)]
+        # upload_folder may split a folder into several commits
+        return api.create_commit(repo_id, changes, f"Published with fmpn-timm {__version__}").commit_url
     except InputError:
         raise
     except (HTTP_ERROR, OSError, RuntimeError, ValueError) as error:
