@@ -40,8 +40,7 @@ WEIGHTS = "model.safetensors"
 
 HTTP_ERROR = HfHubHTTPError.__bases__[0]  # of the HTTP library that huggingface_hub uses, httpx or httpx2
 #: Keys of config.json that would have timm read weights from somewhere else.
-ELSEWHERE = ("file", "url", "hf_hub_id", "hf_hub_filename", "state_dict", "checkpoint_path", "cache_dir",
-             "pretrained_cfg_overlay")
+ELSEWHERE = ("file", "hf_hub_filename", "custom_load", "checkpoint_path", "pretrained_cfg_overlay")
 
 
 def save_model(
@@ -255,12 +254,13 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
 
     def outside(node: Any) -> Iterator[str]:
         for key, value in node.items():
-            if key in ELSEWHERE and value or key == "custom_load" and value:
+            if key in ELSEWHERE and value:
                 yield f"{key}: {value}"
             elif isinstance(value, dict):
                 yield from outside(value)
 
-    found = list(outside({k: v for k, v in config.items() if k in ("pretrained_cfg", "model_args")}))
+    read = ("pretrained_cfg", "model_args") if "pretrained_cfg" in config else config  # timm's older form is flat
+    found = list(outside({key: config[key] for key in read if key in config}))
     if found:
         raise InputError(
             f"{path} points outside its own folder ({', '.join(found)}), and is not followed: a model's weights lie "

@@ -205,14 +205,15 @@ def _upload(folder: Path, repo_id: str, private: bool, source: str | Path) -> st
     api = HfApi(library_name="fmpn-timm", library_version=__version__)
     try:
         api.create_repo(repo_id, private=private or None, exist_ok=True)
-        if private and not api.model_info(repo_id).private:
+        there = api.model_info(repo_id)
+        if private and not there.private:
             raise InputError(f"{repo_id} is there and is public: make it private on the Hub, or leave out --private.")
-        there = api.list_repo_files(repo_id)
         changes = [CommitOperationAdd(name, folder / name) for name in PUBLISHED if (folder / name).is_file()]
-        stale = set(PUBLISHED).intersection(there) - {change.path_in_repo for change in changes}
+        stale = {file.rfilename for file in there.siblings} & set(PUBLISHED) - {c.path_in_repo for c in changes}
         changes += [CommitOperationDelete(name) for name in sorted(stale)]
         # upload_folder may split a folder into several commits
-        return api.create_commit(repo_id, changes, f"Published with fmpn-timm {__version__}").commit_url
+        message = f"Published with fmpn-timm {__version__}"
+        return api.create_commit(repo_id, operations=changes, commit_message=message).commit_url
     except InputError:
         raise
     except (HTTP_ERROR, OSError, RuntimeError, ValueError) as error:

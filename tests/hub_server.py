@@ -30,8 +30,7 @@ class Repo:
         return oid
 
     def resolve(self, revision: str) -> str | None:
-        head = list(self.commits)[-1]
-        return head if revision == "main" else revision if revision in self.commits else None
+        return list(self.commits)[-1] if revision == "main" else revision if revision in self.commits else None
 
 
 @dataclass
@@ -46,14 +45,8 @@ class Fault:
 
 
 class LocalHub(ThreadingHTTPServer):
-    """Serves on 127.0.0.1 in a thread of its own, as a context manager.
-
-    Attributes:
-        repos: Repositories by ``owner/name``.
-        objects: Large files by their SHA-256.
-        faults: What goes wrong next.
-        seen: ``METHOD path`` of all requests.
-    """
+    """Serves on 127.0.0.1 in a thread of its own, as a context manager: ``repos`` by name, large ``objects`` by their
+    SHA-256, the ``faults`` to come, and the ``METHOD path`` of all requests ``seen``."""
 
     daemon_threads = True
 
@@ -63,7 +56,7 @@ class LocalHub(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self):
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *error):
@@ -73,12 +66,9 @@ class LocalHub(ThreadingHTTPServer):
     def connect(self, monkeypatch, cache: Path, token: str | None = WRITER) -> None:
         """Make huggingface_hub, in this process, speak to this server, with an empty cache and without waiting."""
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, self.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "ENDPOINT", self.url)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "no-token"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        for name, value in {"HUGGINGFACE_CO_URL_TEMPLATE": template, "ENDPOINT": self.url, "HF_HUB_CACHE": str(cache),
+                            "HF_TOKEN_PATH": str(cache / "none"), "HF_HUB_DISABLE_XET": True}.items():
+            monkeypatch.setattr(constants, name, value)
         monkeypatch.setattr(time, "sleep", lambda seconds: None)
         monkeypatch.setenv("HF_TOKEN", token or "")
 
@@ -108,11 +98,10 @@ class Handler(BaseHTTPRequestHandler):
         self.fault.times -= 1
         if self.fault.status:
             return self.answer({"error": "as the test wants it"}, self.fault.status)
-        if self.command in ("POST", "PUT") and path != "/api/validate-yaml" and self.token != WRITER:
+        if self.command in ("POST", "PUT") and self.token != WRITER:
             return self.answer({"error": "no right to write"}, 403 if self.token else 401)
-        for method, pattern, action in ROUTES:
-            match = re.fullmatch(pattern, path)
-            if match and self.command in method:
+        for pattern, action in ROUTES.items():
+            if match := re.fullmatch(pattern, request):
                 return action(self, *match.groups())
         self.answer({"error": f"unknown call {request}"}, 501)
 
@@ -121,12 +110,11 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args) -> None:
         pass
 
-    def answer(self, content: dict | list | bytes, status: int = 200, **headers: str) -> None:
+    def answer(self, content: dict | bytes, status: int = 200, **headers: str) -> None:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
-        headers.setdefault("Content_Length", str(len(data)))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
+        for name, value in {"Content_Length": len(data), **headers}.items():
+            self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
         if self.fault.cut is not None:
             data, self.close_connection = data[: self.fault.cut], True
@@ -137,11 +125,9 @@ class Handler(BaseHTTPRequestHandler):
         """The repository, if it is there and this client may see it; otherwise it is answered already."""
         repo = self.server.repos.get(name)
         if repo is None or repo.private and not self.token:
-            self.answer({}, 404 if self.token else 401, X_Error_Code="RepoNotFound")
-            return None
+            return self.answer({}, 404 if self.token else 401, X_Error_Code="RepoNotFound")
         if repo.gated and self.token != WRITER:
-            self.answer({}, 403 if self.token else 401, X_Error_Code="GatedRepo")
-            return None
+            return self.answer({}, 403 if self.token else 401, X_Error_Code="GatedRepo")
         return repo
 
     def create(self) -> None:
@@ -153,23 +139,12 @@ class Handler(BaseHTTPRequestHandler):
         self.server.repos[name].commit({".gitattributes": b"*.safetensors filter=lfs"})
         self.answer({"url": f"{self.server.url}/{name}"})
 
-    def validate(self) -> None:
-        good = json.loads(self.body)["content"].startswith("---\n")
-        self.answer({"errors": [] if good else [{"message": "no metadata"}], "warnings": []}, 200 if good else 400)
-
-    def info(self, name: str, revision: str | None = None) -> None:
+    def info(self, name: str) -> None:
         if repo := self.repo(name):
-            oid = repo.resolve(revision or "main")
-            self.answer({"id": name, "sha": oid, "private": repo.private,
-                         "siblings": [{"rfilename": path} for path in repo.commits[oid]]})
+            files = [{"rfilename": path} for path in self.server.files(name)]
+            self.answer({"id": name, "sha": repo.resolve("main"), "private": repo.private, "siblings": files})
 
-    def tree(self, name: str, revision: str) -> None:
-        if repo := self.repo(name):
-            files = repo.commits[repo.resolve(revision)]
-            self.answer([{"type": "file", "path": path, "size": len(data), "oid": git_oid(data)}
-                         for path, data in files.items()])
-
-    def preupload(self, name: str, revision: str) -> None:
+    def preupload(self, name: str) -> None:
         if self.repo(name):
             there, files = self.server.files(name), []
             for path in (file["path"] for file in json.loads(self.body)["files"]):
@@ -179,32 +154,28 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"files": files})
 
     def batch(self, name: str) -> None:
-        if self.repo(name):
-            objects = json.loads(self.body)["objects"]
-            for wanted in objects:
-                if wanted["oid"] not in self.server.objects:
-                    wanted["actions"] = {"upload": {"href": f"{self.server.url}/objects/{wanted['oid']}"}}
-            self.answer({"transfer": "basic", "objects": objects})
+        objects = json.loads(self.body)["objects"]
+        for wanted in objects:
+            if wanted["oid"] not in self.server.objects:
+                wanted["actions"] = {"upload": {"href": f"{self.server.url}/objects/{wanted['oid']}"}}
+        self.answer({"transfer": "basic", "objects": objects})
 
     def upload(self, oid: str) -> None:
-        good = sha256(self.body) == oid
-        if good:
-            self.server.objects[oid] = self.body
-        self.answer({}, 200 if good else 422)
+        self.server.objects[sha256(self.body)] = self.body
+        self.answer({}, 200 if oid in self.server.objects else 422)
 
-    def commit(self, name: str, revision: str) -> None:
-        if repo := self.repo(name):
-            files = dict(self.server.files(name))
-            for line in map(json.loads, self.body.splitlines()):
-                value = line["value"]
-                if line["key"] == "file":
-                    files[value["path"]] = base64.b64decode(value["content"])
-                elif line["key"] == "lfsFile":
-                    files[value["path"]] = self.server.objects[value["oid"]]
-                elif line["key"] == "deletedFile":
-                    del files[value["path"]]
-            oid = repo.commit(files)
-            self.answer({"commitUrl": f"{self.server.url}/{name}/commit/{oid}", "commitOid": oid})
+    def commit(self, name: str) -> None:
+        files = dict(self.server.files(name))
+        for line in map(json.loads, self.body.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.server.objects[value["oid"]]
+            elif line["key"] == "deletedFile":
+                del files[value["path"]]
+        oid = self.server.repos[name].commit(files)
+        self.answer({"commitUrl": f"{self.server.url}/{name}/commit/{oid}", "commitOid": oid})
 
     def resolve(self, name: str, revision: str, path: str) -> None:
         if not (repo := self.repo(name)):
@@ -217,30 +188,26 @@ class Handler(BaseHTTPRequestHandler):
         data = repo.commits[oid][path]
         headers = {"X_Repo_Commit": oid, "ETag": f'"{git_oid(data)}"', "Accept_Ranges": "bytes"}
         if is_large(path):
-            headers |= {"X_Linked_Size": str(len(data)), "X_Linked_Etag": f'"{sha256(data)}"'}
-        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            headers |= {"X_Linked_Size": len(data), "X_Linked_Etag": f'"{sha256(data)}"'}
         if self.fault.spoil:
             data = data[:-1] + bytes([data[-1] ^ 1])
-        if start:
-            first = int(start[1])
+        first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if first:
             headers["Content_Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
-            return self.answer(data[first:], 206, **headers)
-        self.answer(data, **headers)
+        self.answer(data[first:], 206 if first else 200, **headers)
 
 
-REPO, REVISION = r"([^/]+/[^/]+)", r"([^/]+)"
-ROUTES = (
-    ("POST", "/api/repos/create", Handler.create),
-    ("POST", "/api/validate-yaml", Handler.validate),
-    ("POST", f"/api/models/{REPO}/preupload/{REVISION}", Handler.preupload),
-    ("POST", f"/api/models/{REPO}/commit/{REVISION}", Handler.commit),
-    ("POST", f"/{REPO}\\.git/info/lfs/objects/batch", Handler.batch),
-    ("PUT", "/objects/([0-9a-f]{64})", Handler.upload),
-    ("GET", f"/api/models/{REPO}", Handler.info),
-    ("GET", f"/api/models/{REPO}/revision/{REVISION}", Handler.info),
-    ("GET", f"/api/models/{REPO}/tree/{REVISION}", Handler.tree),
-    ("GET HEAD", f"/{REPO}/resolve/{REVISION}/(.+)", Handler.resolve),
-)
+REPO = "([^/]+/[^/]+)"
+ROUTES = {
+    "POST /api/repos/create": Handler.create,
+    "POST /api/validate-yaml": lambda handler: handler.answer({"errors": [], "warnings": []}),
+    f"POST /api/models/{REPO}/preupload/main": Handler.preupload,
+    f"POST /api/models/{REPO}/commit/main": Handler.commit,
+    rf"POST /{REPO}\.git/info/lfs/objects/batch": Handler.batch,
+    "PUT /objects/([0-9a-f]{64})": Handler.upload,
+    f"GET /api/models/{REPO}(?:/revision/main)?": Handler.info,
+    f"(?:GET|HEAD) /{REPO}/resolve/([^/]+)/(.+)": Handler.resolve,
+}
 
 
 def is_large(path: str) -> bool:
