@@ -98,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
         self.fault.times -= 1
         if self.fault.status:
             return self.answer({"error": "as the test wants it"}, self.fault.status)
-        if self.command in ("POST", "PUT") and self.token != WRITER:
+        if self.command == "POST" and self.token != WRITER:  # the address of a PUT is a secret itself
             return self.answer({"error": "no right to write"}, 403 if self.token else 401)
         for pattern, action in ROUTES.items():
             if match := re.fullmatch(pattern, request):
@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         wanted = json.loads(self.body)
         name = f"{wanted['organization']}/{wanted['name']}"
         if name in self.server.repos:
-            return self.answer({"error": "You already created this model repo"}, 409)
+            return self.answer({"error": "it is there", "url": f"{self.server.url}/{name}"}, 409)
         self.server.repos[name] = Repo(private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
         self.server.repos[name].commit({".gitattributes": b"*.safetensors filter=lfs"})
         self.answer({"url": f"{self.server.url}/{name}"})
