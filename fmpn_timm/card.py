@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fmpn_timm.training.config import config_names, parse_config
 
@@ -84,15 +84,12 @@ def benchmark_results(benchmark: str, repo_id: str, summary: dict[str, Any]) -> 
         summary: As for ``model_card``.
     """
     dataset, _, task = benchmark.partition(":")
-    entry = EvalResultEntry(
-        dataset_id=dataset,
-        task_id=task or "default",
-        value=round(100 * summary["metrics"]["accuracy"], 2),
-        source_url=f"https://huggingface.co/{repo_id}",
-        source_name="Model card",
-        notes=f"accuracy, {_what(summary)}, seed {summary['seed']}",
-    )
-    return eval_result_entries_to_yaml([entry])
+    return [{
+        "dataset": {"id": dataset, "task_id": task or "default"},
+        "value": round(100 * summary["metrics"]["accuracy"], 2),
+        "source": {"url": f"https://huggingface.co/{repo_id}", "name": "Model card"},
+        "notes": f"accuracy in %, {_what(summary)}, seed {summary.get('seed', 'unknown')}",
+    }]
 
 
 def training_command(config: dict[str, Any]) -> str:
@@ -137,9 +134,11 @@ def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) ->
     dataset = summary.get("data", {}).get("dataset")
     named = {}
     if license is None:
-        license = "mit" if dataset in DATA and DATA[dataset][2] is None else "other"
+        free = dataset in DATA and DATA[dataset][2] is None and not _starts_from(summary)
+        license = "mit" if free else "other"
     if license == "other":
-        named = dict(license_name="research-only" if dataset in DATA else "terms-of-the-training-data",
+        research = dataset in DATA and DATA[dataset][2] is not None
+        named = dict(license_name="research-only" if research else "terms-of-the-training-data",
                      license_link=f"https://huggingface.co/{repo_id}#licence")
     results = []
     if "metrics" in summary:
@@ -207,15 +206,18 @@ probabilities = model(faces).softmax(1)
 print(model.pretrained_cfg["label_names"][probabilities.argmax()]){masks if _is_fmpn(config) else ''}
 ```
 
-`hf-hub:{repo_id}@<commit>` pins a revision; a copy of this folder loads offline as `local-dir:<folder>`."""
+`hf-hub:{repo_id}@<commit>` pins a revision; a copy of this folder loads offline as `local-dir:<folder>`.
+In transformers, after `import fmpn_timm`: `TimmWrapperForImageClassification.from_pretrained("{repo_id}")`."""
 
 
 def _preprocessing(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
     cfg, recipe = config["pretrained_cfg"], config.get("recipe")
     size = cfg["input_size"][-1]
     if recipe:
-        cut = (f"Faces were found by `{recipe['detector']}`, aligned to five landmarks and cut at {recipe['size']} "
-               f"pixels with a margin of {recipe['margin']:g}: recipe `{recipe['hash']}`, whole in `config.json`. "
+        own = recipe["detector"] == "dataset"
+        found = "by the data set's own landmarks" if own else f"by the detector `{recipe['detector']}`"
+        cut = (f"Faces were found {found}, aligned to five landmarks and cut at {recipe['size']} pixels with a margin "
+               f"of {recipe['margin']:g}: recipe `{recipe['hash']}`, whole in `config.json`. "
                "Faces cut in another way cost accuracy; `fmpn data prepare` and `fmpn evaluate` hold you to it.")
     else:
         cut = "Faces were taken as the data set ships them; no alignment is recorded."
@@ -245,17 +247,16 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
         "training_seconds", "training, s")
     if run:
         text += f"\n\n```bash\n{training_command(run)}\n```"
-        if run.get("init"):
-            text += "\n\nIt starts from the weights of another run (`--init`)."
-        if run.get("pretrained_backbone"):
-            text += "\n\nThe backbone starts from its ImageNet weights."
+        if _starts_from(summary):
+            text += f"\n\nIt starts from {_starts_from(summary)}."
     return text
 
 
 def _figures(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
     if "metrics" not in summary:
         return ""
-    m = summary["metrics"]
+    m, what, seed = summary["metrics"], _what(summary), summary.get("seed", "not recorded")
+    scores = f"accuracy **{100 * m['accuracy']:.2f} %**, macro F1 **{100 * m['macro_f1']:.2f} %**, n = {m['n']}"
     error = 100 * math.sqrt(m["accuracy"] * (1 - m["accuracy"]) / max(m["n"], 1))
     lines = []
     for name, row in m["per_class"].items():
@@ -265,9 +266,8 @@ def _figures(repo_id: str, config: dict, summary: dict, files: Collection[str]) 
     return f"""\
 ## Figures
 
-{_what(summary)}: accuracy **{100 * m['accuracy']:.2f} %**, macro F1 **{100 * m['macro_f1']:.2f} %**, n = {m['n']},
-pooled over all faces; one seed ({summary['seed']}), standard error of the accuracy {error:.1f} points. More in
-`results.json`.
+{what[0].upper()}{what[1:]}: {scores}, pooled over all faces; one seed ({seed}), standard error of the accuracy
+{error:.1f} points. More in `results.json`.
 
 | class | n | recall | precision | F1 |
 |---|---|---|---|---|
@@ -313,6 +313,8 @@ def _licence(repo_id: str, config: dict, summary: dict, files: Collection[str]) 
         data = f"Trained on {f'[{title}]({url})' if url else title}. {terms or 'The weights are MIT.'}"
     else:
         data = "The weights come under the terms of the data they were trained on."
+    if _starts_from(summary):
+        data += f" It starts from {_starts_from(summary)}, whose terms hold too."
     return f"## Licence\n\nThe code is MIT. {data}"
 
 
@@ -322,6 +324,15 @@ def _citation(repo_id: str, config: dict, summary: dict, files: Collection[str])
 
 def _is_fmpn(config: dict) -> bool:
     return config["architecture"].startswith("fmpn")
+
+
+def _starts_from(summary: dict) -> str:
+    """Other weights that training began with, as words; empty if it began from scratch."""
+    run = summary.get("config", {})
+    if run.get("init"):
+        name = run["init"]
+        return "the weights of another run (`--init`)" if name.startswith("local-dir:") else f"`{name}`"
+    return "the backbone's ImageNet weights" if run.get("pretrained_backbone") else ""
 
 
 def _title(dataset: str) -> str:

@@ -78,7 +78,10 @@ def save_model(
             safe_serialization=True,
             data_config=dict(input_size=(model.in_chans, size, size), crop_pct=crop_pct),
         )
-        for name, content in (files or {}).items():
+        # transformers takes the number of classes from beside the arguments, and does not bear it among them as well
+        config = read_config(partial / "config.json")
+        config.get("model_args", {}).pop("num_classes", None)
+        for name, content in {"config.json": config, **(files or {})}.items():
             (partial / name).write_text(json.dumps(content, indent=2))
         if folder.exists():
             old = folder.with_name(f".{folder.name}.old")

@@ -167,7 +167,8 @@ def _complete_config(config: dict[str, Any], summary: dict[str, Any], folder: Pa
     """A model's config.json with what it does not say by itself: sizes left at their default, and the prior masks."""
     if str(config.get("architecture", "")).startswith("fmpn"):
         defaults = {k: signature(FMPN).parameters[k].default for k in ("generator_width", "generator_blocks")}
-        config = {**config, "model_args": {**defaults, **config.get("model_args", {})}}
+        arguments = {k: v for k, v in config.get("model_args", {}).items() if k != "num_classes"}  # as save_model does
+        config = {**config, "model_args": {**defaults, **arguments}}
     if (folder / "priors.safetensors").is_file():
         masks = MaskSet.load(folder / "priors.safetensors")
         name = summary.get("config", {}).get("priors") or config.get("priors", {}).get("name", "priors.safetensors")

@@ -49,7 +49,9 @@ def card(summary: dict | None = None, config: dict = CONFIG, **options: Any) -> 
 
 
 def test_metadata_as_the_hub_reads_it(tmp_path):
-    data = card(summary_of(tmp_path)).data
+    summary = summary_of(tmp_path)
+    summary["config"]["init"] = None
+    data = card(summary).data
     assert (data.library_name, data.pipeline_tag, data.license) == ("timm", "image-classification", "mit")
     assert data.datasets == ["drawn"] and "facial-expression-recognition" in data.tags
     accuracy, f1 = data.eval_results
@@ -60,6 +62,7 @@ def test_metadata_as_the_hub_reads_it(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "options", "license", "name", "says"),
     [
+        ("drawn", {}, "other", "terms-of-the-training-data", "the weights of another run (`--init`), whose terms hold"),
         ("ferplus", {}, "other", "research-only", "no clear licence"),
         ("ckplus", {}, "other", "research-only", "non-commercial research"),
         ("folder", {}, "other", "terms-of-the-training-data", "terms of the data"),
