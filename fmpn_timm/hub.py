@@ -191,7 +191,7 @@ def weights_of(name: str) -> Iterator[None]:
         raise InputError(
             f"{name}: the repository has no such revision. Name a branch, a tag or a commit of it after the @."
         ) from error
-    except (HFValidationError, AssertionError) as error:
+    except HFValidationError as error:
         raise InputError(
             f"{name} names no repository of the Hub: write hf-hub:owner/name or hf-hub:owner/name@revision."
         ) from error

@@ -16,13 +16,14 @@ CHECKOUT = Path(__file__).resolve().parent.parent / "hub"
 
 
 def weights_folder(name: str) -> str | None:
-    """The folder of a trained model in the checkout; None if there is none, or no checkout.
+    """The folder of a trained model in the checkout; None if there is none with weights, or no checkout.
 
     Args:
         name: ``arch.tag``.
     """
     folder = CHECKOUT / name
-    return str(folder) if (folder / "config.json").is_file() else None
+    complete = all((folder / file).is_file() for file in ("config.json", "model.safetensors"))
+    return str(folder) if complete else None
 
 
 def list_zoo() -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,10 @@ def server(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path) -> Path:
+def run(tmp_path, monkeypatch) -> Path:
     """A finished run, as training leaves it."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     folder = tmp_path / "runs" / "drawn"
     torch.manual_seed(0)
     model = timm.create_model("fmpn", backbone="test_resnet", num_classes=3, generator_width=4)
@@ -71,19 +74,20 @@ def test_dry_run_writes_all_that_would_go_and_sends_nothing(server, run, tmp_pat
     assert torch.equal(*(model(torch.ones(1, 3, 32, 32)) for model in models))
 
 
-def test_dry_run_names_its_temporary_folder(run, capsys):
+def test_dry_run_names_its_temporary_folder(run, tmp_path, capsys):
     cli.main(["publish", str(run), "--repo-id", REPO, "--dry-run"])
     folder = Path(capsys.readouterr().out.splitlines()[0].rpartition("from ")[2])
-    assert {path.name for path in folder.iterdir()} == ALL
+    assert {path.name for path in folder.iterdir()} == ALL and folder.is_relative_to(tmp_path / "temporary")
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_push_and_pull_is_exact_and_one_commit(server, run, memory_format):
+def test_push_and_pull_is_exact_and_one_commit(server, run, tmp_path, memory_format):
     model = hub.load_model(f"local-dir:{run / 'model'}").to(memory_format=memory_format).eval()
     hub.save_model(model, run / "model", CLASSES, 32, 0.9)
     published = publish.publish(run, REPO)
     commits = list(server.repos[REPO].commits)
     assert len(commits) == 2 and published.url.endswith(commits[-1]) and published.folder is None
+    assert not list((tmp_path / "temporary").iterdir())
     assert set(server.files(REPO)) == {*ALL - {"results.json", "priors.safetensors"}, ".gitattributes"}
     pulled, x = hub.load_model(f"hf-hub:{REPO}").eval(), torch.rand(2, 3, 32, 32)
     assert torch.equal(pulled(x), model.to(memory_format=torch.contiguous_format)(x))

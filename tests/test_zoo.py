@@ -49,6 +49,8 @@ def test_where_weights_are(monkeypatch, tmp_path, capsys):
     assert where()[name] == "cache"
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.json").touch()
+    assert where()[name] == "cache"  # a folder without its weights is none
+    (tmp_path / name / "model.safetensors").touch()
     assert where()[name] == "checkout"
     cli.main(["models"])
     assert "checkout" in capsys.readouterr().out.splitlines()[-1]
