@@ -98,8 +98,8 @@ def save_model(
 def load_model(name: str, **kwargs: Any) -> nn.Module:
     """A trained model by name.
 
-    Unlike ``timm.create_model`` it never opens a pickle, follows no config.json to weights elsewhere, checks the
-    hash of what it fetched, and reads config and weights of one commit.
+    Unlike ``timm.create_model`` it opens no pickle of a folder or repository, follows no config.json to weights
+    elsewhere, checks the hash of what it fetched, and reads config and weights of one commit.
 
     Args:
         name: A timm name with weights (``arch`` or ``arch.tag``), ``hf-hub:owner/name``, ``hf-hub:owner/name@revision``
@@ -313,10 +313,11 @@ def _answer(error: BaseException) -> str:
 
 
 def _checkout(name: str) -> str:
-    try:
-        return f", or hub/{name} of a checkout" if weights_source(name) else ""
-    except (RuntimeError, ValueError):
+    """The second mend of a name whose weights are declared: ``, or hub/<arch.tag> of a checkout``."""
+    if ":" in name or not weights_source(name):
         return ""
+    cfg = timm.models.get_pretrained_cfg(name)
+    return f", or hub/{cfg.architecture}.{cfg.tag} of a checkout"
 
 
 def _first_lines(error: BaseException) -> str:

@@ -208,10 +208,11 @@ def test_a_tag_takes_the_checkout_then_the_hub_then_names_both(server, declared,
 def test_a_tag_out_of_reach_is_one_error_with_both_mends(server, declared, monkeypatch, tmp_path):
     monkeypatch.setattr(zoo, "CHECKOUT", tmp_path / "hub")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match=f"{declared}.*Go online once.*hub/{declared} of a checkout"):
-        hub.load_model(declared)
-    with pytest.raises(RuntimeError, match=f"{declared}.*go online once.*hub/{declared} of a checkout"):
-        timm.create_model(declared, pretrained=True)
+    for name in (declared, "fmpn_resnet18_small"):
+        with pytest.raises(InputError, match=f"{name}.*Go online once.*hub/{declared} of a checkout"):
+            hub.load_model(name)
+        with pytest.raises(RuntimeError, match=f"{name}.*go online once.*hub/{declared} of a checkout"):
+            timm.create_model(name, pretrained=True)
 
 
 def test_a_name_without_weights_says_what_there_is():

@@ -315,9 +315,10 @@ def _create_published(variant: str, pretrained_cfg: Optional[str] = None, **kwar
     except OSError as error:
         if source.startswith("local-dir:"):
             raise
+        tag = get_pretrained_cfg(name).tag
         raise RuntimeError(
             f"No pretrained weights of {name} can be had ({type(error).__name__}): go online once, so that they come "
-            f"from {source}, or lay its folder at hub/{name} of a checkout of fmpn-timm."
+            f"from {source}, or lay its folder at hub/{variant}.{tag} of a checkout of fmpn-timm."
         ) from error
 
 
