@@ -107,6 +107,23 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--out", type=Path, required=True, help="model folder to write")
     convert.set_defaults(run=_convert)
 
+    models = commands.add_parser("models", help="list the named models and where their weights are")
+    form = models.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    form.add_argument("--markdown", action="store_true", help="print the README's table")
+    models.set_defaults(run=_models)
+
+    publish = commands.add_parser("publish", help="publish a trained model on the Hugging Face Hub")
+    publish.add_argument("source", nargs="?", help="a run (runs/<name>) or a model folder")
+    publish.add_argument("--repo-id", metavar="OWNER/NAME", help="repository; it is made if there is none")
+    publish.add_argument("--all", action="store_true", help="every hub/<arch.tag> of the checkout to its repository")
+    publish.add_argument("--private", action="store_true", help="make the repository private")
+    publish.add_argument("--dry-run", action="store_true", help="write the folder and list it; upload nothing")
+    publish.add_argument("--out", type=Path, help="folder to write (default: a temporary one)")
+    publish.add_argument("--license", help="licence of the weights, as the Hub spells it (default: by the data)")
+    publish.add_argument("--benchmark", metavar="OWNER/DATASET[:TASK]", help="the Hub's benchmark the figures are of")
+    publish.set_defaults(run=_publish)
+
     data = commands.add_parser("data", help="look after data sets")
     verbs = data.add_subparsers(required=True, metavar="VERB")
 
@@ -248,6 +265,47 @@ def _convert(options: argparse.Namespace) -> None:
     print(f"{options.out}: fmpn_{options.backbone}, classes {', '.join(classes)}; load it with "
           f"timm.create_model('local-dir:{options.out}', pretrained=True). "
           "It names no alignment recipe: the authors published none.")
+
+
+def _models(options: argparse.Namespace) -> None:
+    from fmpn_timm.zoo import list_zoo, markdown_table
+
+    rows = list_zoo()
+    if options.json:
+        print(json.dumps({"models": rows}))
+    elif options.markdown:
+        print(markdown_table(rows))
+    else:
+        width = max(len(row["name"]) for row in rows)
+        print(f"{'name':{width}}  input  parameters    GMACs  weights")
+        for row in rows:
+            figures = f"{row['input_size'][-1]:5}  {row['parameters'] / 1e6:8.2f} M  {row['gmacs']:7.2f}"
+            print(f"{row['name']:{width}}  {figures}  {row['weights']}")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from fmpn_timm.publish import publish, publish_all
+
+    if options.all:
+        if options.source or options.repo_id or options.out:
+            raise InputError("--all publishes the folders of hub/ to their own repositories: leave the others out.")
+        publications = publish_all(options.private, options.dry_run)
+        if not publications:
+            print("hub/ holds no model folder (hub/<arch.tag>/config.json): nothing to publish.")
+    elif not options.source or not options.repo_id:
+        raise InputError("Give a run or model folder and --repo-id owner/name, or --all.")
+    else:
+        publications = [publish(options.source, options.repo_id, options.private, options.dry_run, options.out,
+                                options.license, options.benchmark)]
+    for publication in publications:
+        where = f", from {publication.folder}" if publication.folder else ""
+        print(f"{publication.repo_id}: {'would go' if options.dry_run else 'published'}{where}")
+        for name, size in publication.files.items():
+            print(f"  {name:32} {size:12,} bytes")
+        if publication.left_out:
+            print(f"  left out: {', '.join(publication.left_out)}")
+        if publication.url:
+            print(f"  {publication.url}")
 
 
 def _data_doctor(options: argparse.Namespace) -> None:
