@@ -54,6 +54,7 @@ class FMPN(nn.Module):
         drop_path_rate: Stochastic depth of the backbone.
         generator_width: Channels of the mask generator at full resolution (64 in the paper).
         generator_blocks: Residual blocks of the mask generator (4 in the paper).
+        fusion_init: How the fusion net starts, ``paper`` or ``face``, see ``PriorFusion``.
         backbone_mean: Channel means the backbone expects, its own config's if None.
         backbone_std: Channel standard deviations the backbone expects, its own config's if None.
         backbone_kwargs: Further arguments of the backbone, JSON-serialisable.
@@ -76,6 +77,7 @@ class FMPN(nn.Module):
             drop_path_rate: Optional[float] = None,
             generator_width: int = 64,
             generator_blocks: int = 4,
+            fusion_init: str = "paper",
             backbone_mean: Optional[Sequence[float]] = None,
             backbone_std: Optional[Sequence[float]] = None,
             backbone_kwargs: Optional[Dict[str, Any]] = None,
@@ -92,7 +94,7 @@ class FMPN(nn.Module):
         self.global_pool = global_pool
 
         self.mask_generator = MaskGenerator(generator_width, generator_blocks, **dd)
-        self.fusion = PriorFusion(in_chans, **dd)
+        self.fusion = PriorFusion(in_chans, fusion_init, **dd)
         self.backbone = timm.create_model(
             backbone,
             pretrained=pretrained_backbone,

@@ -30,6 +30,7 @@ class TrainConfig:
             Those of a plain classifier go to FMPN's backbone, as the paper's starts from ImageNet's.
         generator_width: Channels of the mask generator at full resolution; the paper's is 64.
         generator_blocks: Residual blocks of the mask generator; the paper's is 4.
+        fusion_init: How FMPN's fusion net starts: ``paper``, or ``face`` for training from scratch.
         dataset: Name of the data set, one of ``fmpn_timm.data.readers.READERS``.
         root: Folder of the data set.
         data_options: Further options of its reader, such as ``rule: majority``.
@@ -91,6 +92,7 @@ class TrainConfig:
     init: str | None = None
     generator_width: int = 64
     generator_blocks: int = 4
+    fusion_init: Literal["paper", "face"] = "paper"
 
     dataset: str = "drawn"
     root: str | None = None

@@ -100,6 +100,7 @@ def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
     kwargs = dict(
         generator_width=config.generator_width,
         generator_blocks=config.generator_blocks,
+        fusion_init=config.fusion_init,
         backbone_kwargs=config.backbone_kwargs,
         pretrained_backbone=config.pretrained_backbone,
     )
