@@ -13,7 +13,8 @@ import json
 import sys
 from pathlib import Path
 
-from fmpn_timm.training.arms import compare_arms, table
+from fmpn_timm.training.arms import compare_arms
+from fmpn_timm.training.tables import arms_table
 
 KEPT = ("data", "rule", "split", "samples", "seed", "best_epoch", "metrics", "recipe", "priors", "parameters",
         "training_seconds", "versions")
@@ -26,4 +27,4 @@ if __name__ == "__main__":
     results = {"config": config, "arms": {arm: {k: s[k] for k in KEPT} for arm, s in summaries.items()}}
     stem = Path(__file__).with_name(f"arms-{config['name'].removesuffix('-fmpn')}")
     stem.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(table(summaries) + "\n")
+    stem.with_suffix(".md").write_text(arms_table(summaries) + "\n")
