@@ -189,7 +189,8 @@ def _crossval(args: Sequence[str]) -> None:
         description="Cross-validate: train every arm with every seed on every fold of a protocol, and compare the "
                     "arms. Given again, it goes on where it was stopped. Start it several times, on one machine or on "
                     "many that see the same folder, and they share the runs; or give each other --folds.",
-        epilog="Every option of fmpn train is taken too, and holds for all runs: fmpn train --help lists them.",
+        epilog="Every option of fmpn train is taken too, and holds for all runs: fmpn train --help lists them. In "
+               "--init and --priors, {arm}, {seed} and {fold} stand for those of the run.",
         allow_abbrev=False,
     )
     parser.add_argument("--folds", metavar="0-9", help="folds, such as 0-4 or 0,2,5 (default: all of the protocol)")

@@ -31,7 +31,7 @@ from .loop import _comparable, _write, train
 from .metrics import summarize
 from .predictions import Predictions, read_predictions
 from .statistics import clustered_bootstrap, corrected_t_test, mcnemar, t_interval, wilcoxon
-from .tables import arm_label, comparisons, sort_arms, table_one
+from .tables import arm_label, comparisons, published_sources, sort_arms, table_one
 
 __all__ = ["Plan", "cross_validate", "report"]
 
@@ -83,7 +83,9 @@ def cross_validate(
     epoch, and the test subjects are looked at once. A run that was stopped goes on from its last checkpoint.
 
     Args:
-        config: What all runs have in common; its name is the name of the cross-validation.
+        config: What all runs have in common; its name is the name of the cross-validation. In ``init`` and ``priors``,
+            ``{arm}``, ``{seed}`` and ``{fold}`` stand for the run's own, so that no run starts from what has seen its
+            test subjects.
         arms: Names of arms, as ``TrainConfig.arm`` takes them.
         seeds: Seeds of weights, data order, augmentation and of the choice of validation subjects.
         folds: Numbers of folds; None for all.
@@ -114,8 +116,7 @@ def cross_validate(
     _enter(config.folder, plan)
     runs = plan.runs()
     for i, (arm, seed, fold) in enumerate(runs, 1):
-        name = f"{config.name}/{arm}/seed{seed}-fold{fold}"
-        run = dataclasses.replace(config, name=name, arm=arm, seed=seed, fold=fold, resume="auto")
+        run = _run_config(config, arm, seed, fold)
         if _is_finished(run.folder):
             continue
         with _claim(config.folder, run.folder) as mine:
@@ -191,6 +192,19 @@ class Result:
 
 
 Results = dict[tuple[str, int, int], Result]
+
+
+def _run_config(config: TrainConfig, arm: str, seed: int, fold: int) -> TrainConfig:
+    own = {"{arm}": arm, "{seed}": str(seed), "{fold}": str(fold)}
+
+    def fill(text: str | None) -> str | None:
+        for place, value in own.items():
+            text = text and text.replace(place, value)
+        return text
+
+    name = f"{config.name}/{arm}/seed{seed}-fold{fold}"
+    return dataclasses.replace(config, name=name, arm=arm, seed=seed, fold=fold, resume="auto",
+                               init=fill(config.init), priors=fill(config.priors))
 
 
 def _train(run: TrainConfig) -> None:
@@ -402,10 +416,16 @@ def _round(value: Any) -> Any:
 def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
     config, arms, missing = plan.config, found["arms"], found["missing"]
     folds = {fold for measured in arms.values() for fold in measured["folds"]}
+    masks = "built from the training subjects of each fold" if config["priors"] == "build" else config["priors"]
     parts = [f"{plan.dataset}, {f'protocol {plan.protocol}' if plan.protocol else 'prepared'}, {len(folds)} of "
              f"{len(plan.available)} folds, seed{'s' * (len(plan.seeds) > 1)} {', '.join(map(str, plan.seeds))}, "
-             f"{config['backbone']} at {config['size']} pixels"]
-    parts[0] += "".join(f"; {arm_label(arm)}: {m['runs']} runs, n = {m['n']}" for arm, m in arms.items())
+             f"{config['backbone']} at {config['size']} pixels.\nPrior masks: {masks}. The epoch is selected on "
+             f"{config['valid_fraction']:g} of the training subjects."]
+    if arms:
+        parts.append("\n".join(
+            f"{arm_label(arm)}: {m['runs']} runs, {m['n']} tested faces; means of folds by seed, %: "
+            + ", ".join(f"{100 * accuracy:.2f}" for accuracy in m["seeds"].values()) for arm, m in arms.items()
+        ))
     if missing:
         names = [f"{m['arm']} seed {m['seed']} fold {m['fold']}: {m['state']}" for m in missing]
         more = f"\nand {len(names) - 10} more" if len(names) > 10 else ""
@@ -413,6 +433,7 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
     tables = [table_one(arms, plan.dataset, plan.protocol, latex)] if arms else []
     tables += [comparisons(found["comparisons"], latex)] if found["comparisons"] else []
     notes = [NOTES] if arms else []
+    notes += [f"Published: {source}." for source in published_sources(plan.dataset, plan.protocol)]
     if latex:
         parts, notes = (["\n".join(f"% {line}" for line in part.splitlines()) for part in of] for of in (parts, notes))
     return "\n\n".join([*parts, *tables, *notes])

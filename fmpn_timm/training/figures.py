@@ -121,7 +121,7 @@ def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path:
     axis.set_xlabel("fold")
     axis.set_ylabel("accuracy, %")
     axis.set_title(title, fontsize=9)
-    axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=1)
+    axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     axis.grid(axis="y", linewidth=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

@@ -6,7 +6,17 @@ from typing import Any
 
 from fmpn_timm.data.protocols import FMPN, FN2EN
 
-__all__ = ["ARMS", "METHODS", "Method", "arm_label", "arms_table", "comparisons", "sort_arms", "table_one"]
+__all__ = [
+    "ARMS",
+    "METHODS",
+    "Method",
+    "arm_label",
+    "arms_table",
+    "comparisons",
+    "published_sources",
+    "sort_arms",
+    "table_one",
+]
 
 #: The arms of the paper's Table I, and what tables call them.
 ARMS = {"cnn": "CNN (backbone alone)", "no_prior": "FMPN without L_M", "fmpn": "FMPN"}
@@ -118,6 +128,11 @@ def table_one(
     if not any_published:
         header, *rows = ([row[0], *row[3:]] for row in (header, *rows))
     return (_latex if latex else _markdown)(header, rows)
+
+
+def published_sources(dataset: str, protocol: str | None) -> list[str]:
+    """Where the published figures of a protocol stand."""
+    return list(dict.fromkeys(m.source for m in METHODS if (dataset, protocol) in m.published))
 
 
 def comparisons(pairs: Sequence[Mapping[str, Any]], latex: bool = False) -> str:

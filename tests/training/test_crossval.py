@@ -82,7 +82,8 @@ def test_all_of_it(config, trained):
     assert json.loads((config.folder / "crossval.json").read_text()) == json.loads(json.dumps(found))
     for name in ("table.md", "table.tex", "confusion-cnn.png", "confusion-fmpn.png", "folds.png"):
         assert (config.folder / name).stat().st_size > 100, name
-    assert "2 of 2 folds" not in found["text"] and "10 of 10 folds, seeds 0, 1" in found["text"]
+    assert "2 of 2 folds" not in found["text"] and "10 of 10 folds, seeds 0, 1, test_resnet" in found["text"]
+    assert "FMPN: 20 runs, 640 tested faces" in found["text"]
 
 
 def test_parts_of_it_go_into_one_report_and_nothing_is_trained_twice(config, trained):
@@ -134,6 +135,14 @@ def test_stopped_run_gives_its_claim_back_and_is_named(config, monkeypatch):
     assert not list(config.folder.glob("*/*.claim"))
     found = report(config.folder)
     assert found["missing"][0]["state"] == "stopped" and found["arms"] == {} and "Missing 1 of 1" in found["text"]
+
+
+def test_each_run_may_start_from_weights_and_masks_of_its_own_fold(config, monkeypatch):
+    seen = []
+    monkeypatch.setattr(crossval, "train", lambda run: seen.append((run.init, run.priors)))
+    init = "local-dir:runs/backbone/{arm}/seed{seed}-fold{fold}/model"
+    cross_validate(dataclasses.replace(config, init=init, priors="ck-{fold}.safetensors"), ["cnn"], [5], [2, 3])
+    assert seen == [(f"local-dir:runs/backbone/cnn/seed5-fold{n}/model", f"ck-{n}.safetensors") for n in (2, 3)]
 
 
 @pytest.mark.parametrize(
@@ -219,9 +228,9 @@ def test_runs_that_train(config):
         config, data_options={"subjects": 10, "takes": 1, "size": 36}, size=32, load_size=36, cache=True, epochs=1,
         mask_epochs=1, lr=1e-3, batch_size=8, mask_batch_size=8, generator_width=4, generator_blocks=1,
     )
-    found = cross_validate(config, ["cnn", "fmpn"], [0], [0])
+    found = cross_validate(config, ["fmpn"], [0], [0])
     run = config.folder / "fmpn/seed0-fold0"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["split"]["reported on"] == "fold 0 test" and summary["metrics"]["n"] == 8
     assert found["arms"]["fmpn"]["confusion"] == summary["metrics"]["confusion"]
-    assert found["runs"][1]["accuracy"] == summary["metrics"]["accuracy"]
+    assert found["runs"][0]["accuracy"] == summary["metrics"]["accuracy"]

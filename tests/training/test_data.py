@@ -1,6 +1,7 @@
 """Tests of what a run learns from, selects on and reports on."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
@@ -21,18 +22,25 @@ def config(tmp_path) -> TrainConfig:
     return config
 
 
-@pytest.fixture
-def prepared(config, tmp_path) -> TrainConfig:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A prepared set of 12 subjects with folds, and neutral references beside."""
     pytest.importorskip("pyarrow")
     protocol = get_protocol("drawn")
-    faces = protocol.read(**{**config.data_options, "subjects": 12})
+    faces = protocol.read(subjects=12, takes=1, size=24)
     folds = {s.source: n for n, fold in protocol.cut(faces).items() for s in fold.test.samples}
     # references of the tested subjects must not be learnt from either
     neutral = (s for s in faces.samples if s.role == "neutral")
     neutral = tuple(dataclasses.replace(s, source=f"{s.source}/reference") for s in neutral)
     faces = dataclasses.replace(faces, neutral=neutral)
-    prepare_faces(faces, tmp_path / "set", folds=folds, progress=False)
-    return dataclasses.replace(config, dataset="prepared", root=str(tmp_path / "set"), data_options={})
+    root = tmp_path_factory.mktemp("prepared") / "set"
+    prepare_faces(faces, root, folds=folds, progress=False)
+    return root
+
+
+@pytest.fixture
+def prepared(config, folder) -> TrainConfig:
+    return dataclasses.replace(config, dataset="prepared", root=str(folder), data_options={})
 
 
 def who(samples) -> set[str]:

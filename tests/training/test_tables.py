@@ -2,7 +2,15 @@
 
 import pytest
 
-from fmpn_timm.training.tables import METHODS, arm_label, arms_table, comparisons, sort_arms, table_one
+from fmpn_timm.training.tables import (
+    METHODS,
+    arm_label,
+    arms_table,
+    comparisons,
+    published_sources,
+    sort_arms,
+    table_one,
+)
 
 MEASURED = dict(fold_mean=0.9012, fold_interval=(0.88, 1.02), pooled=0.9, subject_interval=None, macro_f1=0.85)
 
@@ -19,6 +27,7 @@ def test_table_one_has_the_papers_rows_in_the_papers_order():
         ("DeRL", 97.30), ("CNN (backbone alone)", 90.78), ("FMPN without L_M", 91.82), ("FMPN", 98.06),
     ]
     assert found["FMPN"] == ["image", "98.06", "90.12", "88.0 to 100.0", "90.00", "-", "85.00"]
+    assert [source[:22] for source in published_sources("ckplus", "fmpn")] == ["Table I of Chen et al."]
     assert found["FMPN without L_M"] == ["image", "91.82", "-", "-", "-", "-", "-"]
 
 
