@@ -328,7 +328,8 @@ def _started(pid: int) -> str | None:
 def _state(run: Path) -> str:
     path = _claim_path(run)
     owner = _owner(path)
-    if owner and not _is_dead(owner):
+    if path.is_file() and not _is_dead(owner):
+        owner = owner or {"pid": "unknown", "host": "unknown"}
         return f"claimed by process {owner['pid']} on {owner['host']} (if it is gone, remove {path})"
     return "stopped" if run.is_dir() else "not begun"
 

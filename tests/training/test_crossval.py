@@ -113,6 +113,9 @@ def test_claimed_run_is_left_to_its_owner(config, trained):
     cross_validate(config, ["cnn"], [0], [0, 1])
     assert len(trained) == 1 and claim.is_file()  # of other machines nobody knows who lives
 
+    claim.write_text("")  # killed, or the power gone, between creating and writing
+    assert str(claim) in cross_validate(config, ["cnn"], [0], [0, 1])["text"]
+
 
 @pytest.mark.parametrize("reused", [False, True])
 def test_claim_of_a_killed_process_is_taken_over(config, trained, reused):
