@@ -15,7 +15,8 @@ from pathlib import Path
 
 from collect import collect
 
-from fmpn_timm.training.arms import compare_arms, table
+from fmpn_timm.training.arms import compare_arms
+from fmpn_timm.training.tables import arms_table
 
 if __name__ == "__main__":
     summaries = compare_arms(sys.argv[1:])
@@ -26,4 +27,4 @@ if __name__ == "__main__":
     results = {"config": config, "arms": arms}
     stem = Path(__file__).with_name(f"arms-{config['name'].removesuffix('-fmpn')}")
     stem.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(table(summaries) + "\n")
+    stem.with_suffix(".md").write_text(arms_table(summaries) + "\n")

@@ -21,6 +21,8 @@ def main(args: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if args is None else args)
     if args[:1] == ["train"]:  # its options are the fields of the configuration
         return train_main(args[1:], prog="fmpn train")
+    if args[:1] == ["crossval"]:  # and these beside its own
+        return _guarded(lambda: _crossval(args[1:]))
     options = _parser().parse_args(args)
     _guarded(lambda: options.run(options))
 
@@ -69,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fmpn", description="Facial expression recognition for timm.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train a model; fmpn train --help lists the options")
+    commands.add_parser("crossval", help="train all folds of a protocol and test the arms against each other; "
+                                         "fmpn crossval --help lists the options")
 
     demo = commands.add_parser("demo", help="train the three arms on drawn faces and compare them")
     demo.add_argument("--output", default="runs", help="folder of all runs (default: runs)")
@@ -207,6 +211,54 @@ def _options(pairs: Sequence[str]) -> dict:
         except json.JSONDecodeError:
             options[key] = value
     return options
+
+
+def _crossval(args: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="fmpn crossval",
+        usage="fmpn crossval [--config CONFIG] [--protocol P] [--folds 0-9] [--seeds 0,1,2] [--arms A,B] [--name NAME] "
+              "[any option of fmpn train]",
+        description="Cross-validate: train every arm with every seed on every fold of a protocol, and compare the "
+                    "arms. Given again, it goes on where it was stopped. Start it several times, on one machine or on "
+                    "many that see the same folder, and they share the runs; or give each other --folds.",
+        epilog="Every option of fmpn train is taken too, and holds for all runs: fmpn train --help lists them. In "
+               "--init and --priors, {arm}, {seed} and {fold} stand for those of the run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--folds", metavar="0-9", help="folds, such as 0-4 or 0,2,5 (default: all of the protocol)")
+    parser.add_argument("--seeds", metavar="0,1,2", help="seeds (default: --seed)")
+    parser.add_argument("--arms", metavar="A,B", help="arms, the values of --arm (default: cnn,no_prior,fmpn)")
+    parser.add_argument("--name", help="name of the folder (default: the configuration's name, and -crossval)")
+    parser.add_argument("--report", action="store_true", help="train nothing: report what is finished, and what is not")
+    own, others = parser.parse_known_args(args)
+    if any(a.split("=")[0] == "--arm" for a in others):
+        raise InputError("--arm: cross-validation takes --arms.")
+    from fmpn_timm.training import parse_config
+    from fmpn_timm.training.crossval import cross_validate, report
+    from fmpn_timm.training.tables import ARMS
+
+    config = parse_config(others, "fmpn crossval")
+    config = replace(config, name=own.name or f"{config.name}-crossval")
+    if own.report:
+        result = report(config.folder)
+    else:
+        arms = tuple(ARMS) if own.arms is None else tuple(dict.fromkeys(filter(None, own.arms.split(","))))
+        seeds = (config.seed,) if own.seeds is None else _numbers(own.seeds, "--seeds")
+        folds = None if own.folds is None else _numbers(own.folds, "--folds")
+        result = cross_validate(config, arms, seeds, folds)
+    print(result["text"])
+    print(f"\nfigures of each fold, tables and pictures are in {config.folder}")
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    """Numbers and ranges, such as ``0,2,5-7``."""
+    numbers = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) > int(last or first):
+            raise InputError(f"{option} {text}: give numbers and ranges, such as 0,2,5-7.")
+        numbers.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(numbers))
 
 
 def _demo(options: argparse.Namespace) -> None:

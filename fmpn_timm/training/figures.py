@@ -1,4 +1,4 @@
-"""Pictures of a run: the confusion matrix, and faces with their masks."""
+"""Pictures of a run: the confusion matrix, faces with their masks; and of a cross-validation, its folds."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from fmpn_timm.models import FMPN
 
-__all__ = ["draw_confusion", "draw_faces"]
+__all__ = ["draw_confusion", "draw_faces", "draw_folds"]
 
 
 def _pyplot():
@@ -94,6 +94,38 @@ def draw_faces(
         axis.text(column * step + size / 2, -gap, text, **style)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path: str | Path) -> None:
+    """Draw the accuracy of each run, fold by fold, a colour for each arm and a line for its mean over folds.
+
+    Args:
+        accuracies: By arm, fold and accuracy in [0, 1] of each run.
+        title: What the folds are of.
+        path: Picture file to write.
+    """
+    plt = _pyplot()
+    folds = sorted({fold for runs in accuracies.values() for fold, _ in runs})
+    figure, axis = plt.subplots(figsize=(2.4 + 0.55 * len(folds), 3.4))
+    for i, (arm, runs) in enumerate(accuracies.items()):
+        beside = 0.5 * ((i + 0.5) / len(accuracies) - 0.5)  # arms of a fold stand side by side
+        places = [folds.index(fold) + beside for fold, _ in runs]
+        of_fold = [np.mean([a for f, a in runs if f == fold]) for fold in {f for f, _ in runs}]
+        mean = 100 * np.mean(of_fold)
+        style = dict(s=22, alpha=0.75, linewidths=0, color=f"C{i}", label=f"{arm}, mean {mean:.1f} %")
+        axis.scatter(places, [100 * a for _, a in runs], **style)
+        axis.axhline(mean, color=f"C{i}", linewidth=0.8, linestyle="--", alpha=0.7)
+    axis.set_xticks(range(len(folds)), folds)
+    axis.set_xlim(-0.6, len(folds) - 0.4)
+    axis.set_xlabel("fold")
+    axis.set_ylabel("accuracy, %")
+    axis.set_title(title, fontsize=9)
+    axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
+    axis.grid(axis="y", linewidth=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
     plt.close(figure)
 
 

@@ -36,6 +36,7 @@ from .evaluation import autocast, mean_masks, predict
 from .figures import draw_confusion, draw_faces
 from .interrupt import Interrupt
 from .metrics import summarize, versions
+from .predictions import predictions_csv
 from .systems import Stage, create_model, create_stages
 
 __all__ = ["train"]
@@ -45,9 +46,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """Train as configured.
 
     Writes to ``<output>/<name>``: ``config.json``, ``summary.csv`` (one row an epoch), TensorBoard events (where it is
-    installed), ``checkpoints/``, and at the end ``summary.json``, ``confusion.png``, ``priors.png``, ``masks.png``
-    (faces with their masks), ``mean_masks.png`` (mean mask of each class), and ``model/``, which
-    ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
+    installed), ``checkpoints/``, and at the end ``summary.json``, ``predictions.csv`` (each sample reported on),
+    ``confusion.png``, ``priors.png``, ``masks.png`` (faces with their masks), ``mean_masks.png`` (mean mask of each
+    class), and ``model/``, which ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
 
     Returns:
         The contents of ``summary.json``.
@@ -271,10 +272,12 @@ class Run:
         return {f"train_{key}": round(float(accelerator.reduce(v / count, "mean")), 6) for key, v in sums.items()}
 
     def _evaluate(self, loader: DataLoader) -> dict[str, Any]:
+        return summarize(*self._predict(loader), self.data.classes)
+
+    def _predict(self, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
         config = self.config
         how = (config.flip_test, config.progress, config.channels_last, config.precision)
-        logits, labels = predict(self.evaluated, loader, self.accelerator, *how)
-        return summarize(logits, labels, self.data.classes)
+        return predict(self.evaluated, loader, self.accelerator, *how)
 
     @torch.inference_mode()
     def _error(self, stage: Stage, loader: DataLoader) -> float:
@@ -312,8 +315,9 @@ class Run:
         def loader(faces: FaceSet) -> DataLoader:
             return accelerator.prepare(self._loader(faces, batch_size, train=False, with_mask=False))
 
-        valid = self._evaluate(loader(data.valid))
-        reported = self._evaluate(loader(data.test)) if data.test is not None else valid
+        logits, labels = self._predict(loader(data.test or data.valid))
+        reported = summarize(logits, labels, data.classes)
+        valid = self._evaluate(loader(data.valid)) if data.test is not None else reported
         summary = {
             "data": {"dataset": config.dataset, **data.train.options},
             "rule": data.train.options.get("rule"),
@@ -347,6 +351,8 @@ class Run:
                        {"results.json": results}, data.train.recipe)
             if data.priors is not None:
                 data.priors.save(folder / "model" / "priors.safetensors")
+            said = predictions_csv(data.test or data.valid, logits, labels, data.classes, config.root)
+            _write(folder / "predictions.csv", said)
             _write(folder / "summary.json", json.dumps(summary, indent=2))
         accelerator.wait_for_everyone()
         return summary
