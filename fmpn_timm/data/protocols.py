@@ -172,8 +172,8 @@ PROTOCOLS = _by_name(
     Protocol(
         "hard", "ict", "subjects in ascending order, ten folds; weak expressions, patches, blur, noise",
         SEVEN,
-        {"subjects": 100, "takes": 3, "size": 72, "seed": 1, "classes": 7, "pose": 2.0, "light": 2.0, "jitter": 0.02,
-         "intensity": [0.2, 0.7], "occlude": 0.4, "blur": 0.015, "noise": 16.0},
+        {"subjects": 100, "takes": 3, "size": 72, "seed": 1, "classes": 7, "scene": "subject", "pose": 2.0,
+         "light": 2.0, "jitter": 0.02, "intensity": [0.2, 0.7], "occlude": 0.4, "blur": 0.015, "noise": 16.0},
         counts={"samples": 2100, "subjects": 100, "per_class": dict.fromkeys(SEVEN, 300)},
     ),
     Protocol("ten-folds", "ict", "subjects in ascending order, ten folds"),
