@@ -263,19 +263,12 @@ class DeRL(nn.Module):
         return set()
 
     @torch.jit.ignore
-    def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
-        if coarse:
-            return dict(stem=r"^generator", blocks=r"^local\.(\d+)")
-        return dict(
-            stem=r"^generator\.encoder\.0",
-            blocks=[
-                (r"^generator\.encoder\.(\d+)", None),
-                (r"^generator\.decoder\.(\d+)", (LEVELS,)),
-                (r"^generator\.to_face", (LEVELS + 1,)),
-                (r"^local", (LEVELS + 2,)),
-                (r"^head", (99999,)),
-            ],
-        )
+    def group_matcher(self, coarse: bool = False):
+        parts = ["generator", "local", "head"]
+        if not coarse:
+            parts[:1] = [*(f"generator.encoder.{n}" for n in range(LEVELS)),
+                         *(f"generator.decoder.{n}" for n in range(LEVELS - 1)), "generator.to_face"]
+        return lambda name: next(n for n, part in enumerate(parts) if name.startswith(f"{part}."))
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
