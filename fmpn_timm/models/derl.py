@@ -281,10 +281,12 @@ class DeRL(nn.Module):
     @torch.jit.ignore
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
         """Give all five classifiers another number of classes."""
+        weight = self.generator.to_face.weight  # heads without classes have none to say where they are
+        dd = dict(device=weight.device, dtype=weight.dtype)
         self.num_classes = num_classes
-        self.head.reset(num_classes, global_pool)
+        self.head.reset(num_classes, global_pool, **dd)
         for net in self.local:
-            net.head.reset(num_classes)
+            net.head.reset(num_classes, **dd)
 
     def _pairs(self, x: torch.Tensor) -> Tuple[List[torch.Tensor], List[torch.Tensor], List[torch.Tensor]]:
         """Pairs (E1, D4) to (E4, D1), joined, with what the generator's encoder and decoder gave."""
