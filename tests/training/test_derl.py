@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.readers import read_faces
-from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.transforms import eval_transform
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import load_model
 from fmpn_timm.models import to_grey
+from fmpn_timm.tasks import neutral_error
 from fmpn_timm.training import TrainConfig, loop, parse_config, train
 from fmpn_timm.training.data import paired_faces
 from fmpn_timm.training.evaluation import evaluate
@@ -23,22 +23,22 @@ from fmpn_timm.training.systems import create_stages
 
 @pytest.fixture
 def config(tmp_path) -> TrainConfig:
-    """A run of seconds: 2 + 2 epochs of 40 faces."""
+    """A run of seconds: 1 + 1 epochs of 24 faces."""
     return TrainConfig(
         name="tiny",
         output=str(tmp_path / "runs"),
         arm="derl",
         model_kwargs={"width": 4, "local_width": 4},
-        data_options={"subjects": 8, "takes": 1, "size": 36},
+        data_options={"subjects": 5, "takes": 1, "size": 36},
         valid_split="valid",
         test_split="test",
         cache=True,
         size=32,
         load_size=36,
-        mask_epochs=2,
+        mask_epochs=1,
         mask_lr=1e-3,
         mask_batch_size=8,
-        epochs=2,
+        epochs=1,
         lr=1e-3,
         batch_size=8,
         progress=False,
@@ -67,16 +67,16 @@ def test_run_writes_everything_and_the_model_evaluates(config, monkeypatch):
         assert (folder / name).stat().st_size > 0, name
     assert not (folder / "masks.png").exists() and summary["priors"] is None
     header, *rows = (folder / "summary.csv").read_text().splitlines()
-    assert len(rows) == 4 and {"train_l1_loss", "valid_loss", "train_local_loss"} <= set(header.split(","))
+    assert len(rows) == 2 and {"train_l1_loss", "valid_loss", "train_local_loss"} <= set(header.split(","))
     model = load_model(f"local-dir:{folder / 'model'}")
     assert model.pretrained_cfg["label_names"] == summary["metrics"]["classes"]
     again = evaluate(model, read_faces("drawn", None, "test", **config.data_options))
     assert again["confusion"] == summary["metrics"]["confusion"]
 
 
-@pytest.mark.parametrize("epochs_done", [1, 2, 3])
+@pytest.mark.parametrize("epochs_done", [1, 3])
 def test_interrupted_run_resumes_to_the_same_weights(config, monkeypatch, epochs_done):
-    config = dataclasses.replace(config, ema=0.9)
+    config = dataclasses.replace(config, ema=0.9, mask_epochs=2, epochs=2)
     whole = dataclasses.replace(config, name="whole")
     train(whole)
     run_epoch, calls = loop.Run._epoch, []
@@ -97,10 +97,10 @@ def test_interrupted_run_resumes_to_the_same_weights(config, monkeypatch, epochs
 
 
 def test_a_generator_trained_elsewhere_is_taken_as_it_is(config):
-    first = dataclasses.replace(config, name="first", epochs=1)
+    first = dataclasses.replace(config, name="first")
     train(first)
     options = dict(config.data_options, seed=1)  # other people
-    second = dataclasses.replace(config, init=f"local-dir:{first.folder / 'model'}", mask_epochs=0, epochs=1,
+    second = dataclasses.replace(config, init=f"local-dir:{first.folder / 'model'}", mask_epochs=0,
                                  data_options=options)
     summary = train(second)
     assert summary["best_epoch"] == 1 and "neutral" not in (second.folder / "summary.csv").read_text()
@@ -123,7 +123,7 @@ def test_bad_options_give_one_clear_error(config, options, message):
 
 
 def test_initial_weights_of_another_system_are_refused(config):
-    other = dataclasses.replace(config, name="other", arm="cnn", backbone="test_resnet", model_kwargs={}, epochs=1)
+    other = dataclasses.replace(config, name="other", arm="cnn", backbone="test_resnet", model_kwargs={})
     train(other)
     with pytest.raises(InputError, match="a ResNet cannot be trained as --arm derl"):
         train(dataclasses.replace(config, init=f"local-dir:{other.folder / 'model'}"))
@@ -139,8 +139,8 @@ def test_faces_without_a_neutral_face_are_left_out_and_counted(config, monkeypat
         return data
 
     monkeypatch.setattr(loop, "prepare_data", without)
-    train(dataclasses.replace(config, mask_epochs=1, epochs=1))
-    assert "7 of 39 training faces have no neutral face of their subject and are left out" in capsys.readouterr().out
+    train(config)
+    assert "7 of 23 training faces have no neutral face of their subject and are left out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kept", ["expressive", "neutral"])
@@ -164,7 +164,6 @@ def test_stages_train_the_generator_then_all_but_it(unet):
 
 def test_options_reach_the_model(config):
     config = dataclasses.replace(config, model_kwargs=dict(config.model_kwargs, unet=True, drop_rate=0.1))
-    config = dataclasses.replace(config, mask_epochs=1, epochs=1)
     train(config)
     args = json.loads((config.folder / "model" / "config.json").read_text())["model_args"]
     assert args["unet"] is True and args["drop_rate"] == 0.1 and load_model(
@@ -176,14 +175,22 @@ def test_named_configuration(tmp_path):
     assert config.arm == "derl" and config.model_kwargs == {"unet": True} and config.size == 64
 
 
-def neutral_distances(model: torch.nn.Module, faces: FaceSet) -> tuple[float, float]:
-    """Mean distance to the true neutral face, of the faces and of the generated neutral faces."""
-    size = model.img_size
-    dataset = FaceDataset(faces, faces.classes, eval_transform(size, 70, (0,) * 3, (1,) * 3), neutral=True)
-    face, generated = [], []
-    for batch in DataLoader(dataset, batch_size=64):
-        truth = to_grey(batch["neutral"])
-        with torch.inference_mode():
-            face.append((to_grey(batch["image"]) - truth).abs().mean((1, 2, 3)))
-            generated.append((model(batch["image"]) - truth).abs().mean((1, 2, 3)))
-    return float(torch.cat(face).mean()), float(torch.cat(generated).mean())
+@pytest.mark.slow
+@pytest.mark.parametrize("unet", [False, True])
+def test_generated_neutral_is_nearer_the_true_one_than_the_face_is(config, unet):
+    """On expressive faces of people that were not trained on."""
+    config = dataclasses.replace(
+        config, model_kwargs={"width": 16, "local_width": 4, "unet": unet}, crop="random", mask_epochs=20,
+        mask_batch_size=16, ema=0.99, schedule="cosine", data_options={"subjects": 60, "takes": 2, "size": 36},
+    )
+    train(config)
+    model = load_model(f"local-dir:{config.folder / 'model'}").eval()
+    paired = read_faces("drawn", None, "test", **config.data_options).paired()
+    faces = dataclasses.replace(paired, samples=tuple(s for s in paired.samples if s.role == "expressive"))
+    transform = eval_transform(config.size, config.load_size, (0.0,) * 3, (1.0,) * 3)
+    batch = next(iter(DataLoader(FaceDataset(faces, faces.classes, transform, neutral=True), len(faces))))
+    with torch.inference_mode():
+        generated = neutral_error(model, batch).mean()
+    as_it_is = (to_grey(batch["image"]) - to_grey(batch["neutral"])).abs().mean()
+    print(f"unet={unet}: |G(x) - x0| = {generated:.4f}, |x - x0| = {as_it_is:.4f}")
+    assert generated < 0.95 * as_it_is
