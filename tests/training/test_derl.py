@@ -1,7 +1,6 @@
 """Tests of whole runs of DeRL, on drawn faces."""
 
 import dataclasses
-import json
 
 import pytest
 import timm
@@ -162,12 +161,10 @@ def test_stages_train_the_generator_then_all_but_it(unet):
     assert first.error is not None and second.error is None
 
 
-def test_options_reach_the_model(config):
-    config = dataclasses.replace(config, model_kwargs=dict(config.model_kwargs, unet=True, drop_rate=0.1))
+def test_options_reach_the_model_and_travel_with_it(config):
+    config = dataclasses.replace(config, model_kwargs=dict(config.model_kwargs, unet=True))
     train(config)
-    args = json.loads((config.folder / "model" / "config.json").read_text())["model_args"]
-    assert args["unet"] is True and args["drop_rate"] == 0.1 and load_model(
-        f"local-dir:{config.folder / 'model'}").generator.unet
+    assert load_model(f"local-dir:{config.folder / 'model'}").generator.unet
 
 
 def test_named_configuration(tmp_path):
