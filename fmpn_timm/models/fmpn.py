@@ -25,6 +25,7 @@ from timm.models import (
 )
 
 from .fusion import PriorFusion
+from .grey import to_grey
 from .mask_generator import MaskGenerator
 
 __all__ = ["FMPN", "FMPNOutput", "weights_source"]
@@ -188,14 +189,8 @@ class FMPN(nn.Module):
             self.global_pool = global_pool
         self.backbone.reset_classifier(num_classes, global_pool)
 
-    def _grey(self, x: torch.Tensor) -> torch.Tensor:
-        torch._assert(x.shape[1] == self.in_chans, "faces need the channels the model was created for (in_chans)")
-        if self.in_chans == 1:
-            return x
-        return 0.299 * x[:, 0:1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:3]  # ITU-R BT.601 luma, as the authors'
-
     def _fuse(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        grey = self._grey(x)  # (B, 1, H, W)
+        grey = to_grey(x, self.in_chans)  # (B, 1, H, W)
         mask = self.mask_generator(grey)  # (B, 1, H, W)
         return mask, self.fusion(x, grey * mask)  # eq. (3)
 
@@ -211,7 +206,7 @@ class FMPN(nn.Module):
         Returns:
             Motion masks (B, 1, H, W) in [0, 1].
         """
-        return self.mask_generator(self._grey(x))
+        return self.mask_generator(to_grey(x, self.in_chans))
 
     def forward_motion(self, x: torch.Tensor) -> FMPNOutput:
         """Logits, motion mask and fused face in one pass.

@@ -22,12 +22,15 @@ class TrainConfig:
         output: Folder of all runs.
         seed: Seed of weights, data order and augmentation.
         resume: ``auto`` goes on from the run's last checkpoint, if it has one.
-        arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I.
+        arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I;
+            or ``derl``, another system, which has no backbone.
+        model_kwargs: Further arguments of FMPN or DeRL, such as ``unet: true``.
         backbone: Name of any timm model.
         backbone_kwargs: Further arguments of the backbone.
         pretrained_backbone: Start the backbone from its ImageNet weights.
         init: Start from a model's weights: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
-            Those of a plain classifier go to FMPN's backbone, as the paper's starts from ImageNet's.
+            Those of a plain classifier go to FMPN's backbone, as the paper's starts from ImageNet's. A DeRL model, such
+            as one that was trained on other data, needs no stage 1 (``mask_epochs: 0``).
         generator_width: Channels of the mask generator at full resolution; the paper's is 64.
         generator_blocks: Residual blocks of the mask generator; the paper's is 4.
         fusion_init: How FMPN's fusion net starts: ``paper``, or ``face`` for training from scratch.
@@ -54,10 +57,10 @@ class TrainConfig:
         shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share.
         erase: Probability of erasing a rectangle of the face.
-        mask_epochs: Epochs of stage 1, the mask generator alone.
+        mask_epochs: Epochs of stage 1: the mask generator alone, or DeRL's generator of neutral faces.
         mask_lr: Learning rate of stage 1.
         mask_batch_size: Batch of stage 1, over all processes.
-        epochs: Epochs of stage 2, everything.
+        epochs: Epochs of stage 2: everything, or all of DeRL but its generator.
         lr: Learning rate of stage 2.
         generator_lr: Learning rate in stage 2 of a generator that stage 1 has trained.
         batch_size: Batch of stage 2, over all processes and accumulated steps.
@@ -85,7 +88,8 @@ class TrainConfig:
     seed: int = 0
     resume: Literal["auto"] | None = None
 
-    arm: Literal["fmpn", "no_prior", "cnn"] = "fmpn"
+    arm: Literal["fmpn", "no_prior", "cnn", "derl"] = "fmpn"
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
     backbone: str = "resnet18"
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
     pretrained_backbone: bool = False
@@ -163,7 +167,7 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", defa
         default: The configuration that stands where none is given.
     """
     args = list(sys.argv[1:] if args is None else args)
-    parser = ArgumentParser(prog=prog, description="Train FMPN in its two stages, or one of its baselines.")
+    parser = ArgumentParser(prog=prog, description="Train FMPN or DeRL in its two stages, or a baseline.")
     parser.add_argument("--config", action="config", help=f"YAML file, or one of {', '.join(config_names())}")
     parser.add_class_arguments(TrainConfig)
     if not any(a == "--config" or a.startswith("--config=") for a in args):

@@ -17,7 +17,7 @@ from fmpn_timm.priors import MaskSet, build_masks, draw_sheet
 
 from .config import TrainConfig
 
-__all__ = ["Data", "Folds", "find_folds", "prepare_data"]
+__all__ = ["Data", "Folds", "find_folds", "paired_faces", "prepare_data"]
 
 
 @dataclass
@@ -91,6 +91,21 @@ def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
     if valid is None:
         train, valid = split_by_subject(train, config.valid_fraction, config.seed)
     return Data(train, valid, test, train.classes, _prepare_priors(config, train, accelerator))
+
+
+def paired_faces(faces: FaceSet) -> FaceSet:
+    """The faces that have a neutral face of their subject beside them, for a stage that learns neutral faces.
+
+    Raises:
+        InputError: There is no expressive one among them.
+    """
+    paired = faces.paired()
+    if not any(s.role == "expressive" for s in paired.samples):
+        raise InputError(
+            f"{faces.dataset} {faces.split} has no subject with a neutral and an expressive face, and DeRL's stage 1 "
+            "needs such pairs. Start from a model that was trained on pairs (--init local-dir:... --mask_epochs 0)."
+        )
+    return paired
 
 
 def _read_splits(config: TrainConfig) -> tuple[FaceSet, FaceSet | None, FaceSet | None]:

@@ -1,15 +1,18 @@
-"""Pictures of a run: the confusion matrix, faces with their masks; and of a cross-validation, its folds."""
+"""Pictures of a run: the confusion matrix, faces with what the network makes of them; and of folds."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+from torch import nn
 
-from fmpn_timm.models import FMPN
+from fmpn_timm.models import FMPN, DeRL, to_grey
 
-__all__ = ["draw_confusion", "draw_faces", "draw_folds"]
+__all__ = ["Sheet", "draw_confusion", "draw_faces", "draw_folds", "draw_neutral", "sheet_of"]
 
 
 def _pyplot():
@@ -45,43 +48,103 @@ def draw_confusion(metrics: dict[str, Any], title: str, path: str | Path) -> Non
 @torch.inference_mode()
 def draw_faces(
         model: FMPN,
-        faces: torch.Tensor,
+        batch: dict[str, torch.Tensor],
         labels: list[str],
         classes: tuple[str, ...],
-        priors: torch.Tensor | None,
         path: str | Path,
 ) -> None:
     """Draw faces with their motion masks: face, prior mask of its class, predicted mask, masked face, fused face.
 
     Args:
         model: The network, in evaluation mode.
-        faces: Faces (B, 3, H, W) in [0, 1].
+        batch: A batch of ``FaceDataset``, with prior masks unless the arm has none.
         labels: True class of each face.
         classes: Class names of the logits.
-        priors: Prior mask of each face (B, 1, H, W) in [0, 1], or None for an arm without.
         path: Picture file to write.
     """
-    plt = _pyplot()
-    output = model.forward_motion(faces.to(next(model.parameters()).device))
-    probabilities, called = output.logits.float().softmax(1).max(1)
-    masks = output.motion_mask.float().cpu()
-    faces = faces.float().cpu()
+    output = model.forward_motion(batch["image"].to(next(model.parameters()).device))
+    faces, masks = batch["image"], output.motion_mask.float().cpu()
     fused = output.fused_face.float().cpu()  # its range is the network's own, so it is stretched to be seen
     low, high = fused.amin((1, 2, 3), keepdim=True), fused.amax((1, 2, 3), keepdim=True)
     rows = {"face": _rgb(faces)}
-    if priors is not None:
-        rows["prior mask"] = _heat(priors)
+    if "mask" in batch:
+        rows["prior mask"] = _heat(batch["mask"])
     rows["motion mask"] = _heat(masks)
     rows["face x mask"] = _rgb(faces * masks)
     rows["fused face"] = _rgb((fused - low) / (high - low + 1e-6))
+    _draw_rows(rows, output.logits, labels, classes, path)
 
-    size, gap = faces.shape[-1], 2
+
+@torch.inference_mode()
+def draw_neutral(
+        model: DeRL,
+        batch: dict[str, torch.Tensor],
+        labels: list[str],
+        classes: tuple[str, ...],
+        path: str | Path,
+) -> None:
+    """Draw faces with their neutral faces: face, generated neutral face, true neutral face, residue.
+
+    The residue is stretched, by one factor for the whole sheet, to be seen.
+
+    Args:
+        model: The network, in evaluation mode.
+        batch: A batch of ``FaceDataset``, with neutral faces unless there are none.
+        labels: True class of each face.
+        classes: Class names of the logits.
+        path: Picture file to write.
+    """
+    output = model.forward_residue(batch["image"].to(next(model.parameters()).device))
+    faces, neutral = batch["image"], output.neutral.float().cpu()
+    residue = (to_grey(faces) - neutral).abs()
+    rows = {"face": _rgb(faces), "generated neutral": _rgb(neutral)}
+    if "neutral" in batch:
+        rows["true neutral"] = _rgb(to_grey(batch["neutral"]))
+    rows["residue"] = _heat(residue / residue.max().clamp(min=1e-6))
+    _draw_rows(rows, output.logits, labels, classes, path)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The picture of a few faces that a run ends with.
+
+    Attributes:
+        name: Name of the picture file.
+        draw: Draws it, from model, batch, labels, classes and path.
+        neutral: Whether the batch should carry neutral faces.
+    """
+
+    name: str
+    draw: Callable[..., None]
+    neutral: bool = False
+
+
+def sheet_of(model: nn.Module) -> Sheet | None:
+    """The sheet for a model of this kind, if there is one."""
+    return next((sheet for kind, sheet in SHEETS.items() if isinstance(model, kind)), None)
+
+
+#: The sheet of each kind of model.
+SHEETS = {FMPN: Sheet("masks.png", draw_faces), DeRL: Sheet("neutral.png", draw_neutral, neutral=True)}
+
+
+def _draw_rows(
+        rows: dict[str, np.ndarray],
+        logits: torch.Tensor,
+        labels: list[str],
+        classes: tuple[str, ...],
+        path: str | Path,
+) -> None:
+    """Draw rows of pictures (B, H, W, 3), with what each face is and what it was taken for above its column."""
+    plt = _pyplot()
+    probabilities, called = logits.float().softmax(1).max(1)
+    size, gap = rows["face"].shape[1], 2
     step = size + gap
-    canvas = np.ones((len(rows) * step - gap, len(faces) * step - gap, 3))
+    canvas = np.ones((len(rows) * step - gap, len(labels) * step - gap, 3))
     for row, pictures in enumerate(rows.values()):
         for column, picture in enumerate(pictures):
             canvas[row * step : row * step + size, column * step : column * step + size] = picture
-    figure, axis = plt.subplots(figsize=(1.3 * len(faces) + 0.9, 1.3 * len(rows) + 0.6))
+    figure, axis = plt.subplots(figsize=(1.3 * len(labels) + 0.9, 1.3 * len(rows) + 0.6))
     axis.imshow(canvas)
     axis.set_yticks([row * step + size / 2 for row in range(len(rows))], rows, fontsize=8)
     axis.set_xticks([])
@@ -130,8 +193,8 @@ def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path:
 
 
 def _rgb(pictures: torch.Tensor) -> np.ndarray:
-    """Pictures (B, 3, H, W) in [0, 1] as matplotlib takes them."""
-    return pictures.permute(0, 2, 3, 1).clamp(0, 1).numpy()
+    """Pictures (B, 3 or 1, H, W) in [0, 1] as matplotlib takes them."""
+    return pictures.float().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).clamp(0, 1).numpy()
 
 
 def _heat(masks: torch.Tensor) -> np.ndarray:

@@ -31,9 +31,9 @@ from fmpn_timm.priors import draw_sheet
 
 from .checkpoint import Checkpoints
 from .config import TrainConfig
-from .data import Data, prepare_data
+from .data import Data, paired_faces, prepare_data
 from .evaluation import autocast, mean_masks, predict
-from .figures import draw_confusion, draw_faces
+from .figures import Sheet, draw_confusion, sheet_of
 from .interrupt import Interrupt
 from .metrics import summarize, versions
 from .predictions import predictions_csv
@@ -48,7 +48,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Writes to ``<output>/<name>``: ``config.json``, ``summary.csv`` (one row an epoch), TensorBoard events (where it is
     installed), ``checkpoints/``, and at the end ``summary.json``, ``predictions.csv`` (each sample reported on),
     ``confusion.png``, ``priors.png``, ``masks.png`` (faces with their masks), ``mean_masks.png`` (mean mask of each
-    class), and ``model/``, which ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
+    class), for DeRL ``neutral.png`` (faces with their neutral faces) instead, and ``model/``, which
+    ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
 
     Returns:
         The contents of ``summary.json``.
@@ -156,9 +157,14 @@ class Run:
             parameter.requires_grad_(True)
         optimizer = _create_optimizer(config, stage)
         per_step = max(stage.batch_size // config.accumulate // accelerator.num_processes, 1)
-        train_loader = self._loader(self.data.train, per_step, train=True, with_mask=stage.masks)
-        with_mask = stage.masks and stage.error is not None
-        valid_loader = self._loader(self.data.valid, per_step, train=False, with_mask=with_mask)
+        train, valid = self.data.train, self.data.valid
+        if stage.neutral:
+            train, valid = paired_faces(train), paired_faces(valid)
+            accelerator.print(f"Stage {stage.name}: {len(self.data.train) - len(train)} of {len(self.data.train)} "
+                              "training faces have no neutral face of their subject and are left out.")
+        train_loader = self._loader(train, per_step, train=True, with_mask=stage.masks, with_neutral=stage.neutral)
+        with_mask, with_neutral = (carried and stage.error is not None for carried in (stage.masks, stage.neutral))
+        valid_loader = self._loader(valid, per_step, False, with_mask, with_neutral)
         prepared = accelerator.prepare(stage.task, optimizer, train_loader, valid_loader)
         task, optimizer, train_loader, valid_loader = prepared
         if config.compile:
@@ -201,7 +207,14 @@ class Run:
             model.load_state_dict(ema.module.state_dict())  # the next stage starts from the averaged weights
         model.requires_grad_(True)
 
-    def _loader(self, faces: FaceSet, batch_size: int, train: bool, with_mask: bool) -> DataLoader:
+    def _loader(
+            self,
+            faces: FaceSet,
+            batch_size: int,
+            train: bool,
+            with_mask: bool,
+            with_neutral: bool = False,
+    ) -> DataLoader:
         config = self.config
         mean, std = self.model.pretrained_cfg["mean"], self.model.pretrained_cfg["std"]
         if train:
@@ -210,7 +223,8 @@ class Run:
         else:
             transform = eval_transform(config.size, config.load_size, mean, std)
         masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
-        dataset = FaceDataset(faces, self.data.classes, transform, masks, train and config.soft_labels, config.cache)
+        soft = train and config.soft_labels
+        dataset = FaceDataset(faces, self.data.classes, transform, masks, soft, config.cache, with_neutral)
         if train and len(dataset) < batch_size * self.accelerator.num_processes:
             raise InputError(f"{len(dataset)} training faces do not fill a batch of {batch_size}: lower --batch_size.")
         return DataLoader(
@@ -248,7 +262,7 @@ class Run:
                 result = task(faces, batch)
                 loss = result["loss"]
                 if not torch.isfinite(loss):
-                    sources = [self.data.train.samples[i].source for i in batch["index"][:3].tolist()]
+                    sources = [loader.dataset.faces.samples[i].source for i in batch["index"][:3].tolist()]
                     raise InputError(
                         f"The loss is {loss.item()} in {title}, at a batch that starts with {', '.join(sources)}. "
                         f"Lower --lr (now {config.lr:g}), clip gradients (--clip 1) or use --precision no."
@@ -343,8 +357,10 @@ class Run:
         if accelerator.is_main_process:
             folder = config.folder
             draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")
+            sheet = sheet_of(model)
+            if sheet is not None:
+                self._draw_faces(data.test or data.valid, sheet, folder / sheet.name)
             if isinstance(model, FMPN):
-                self._draw_faces(data.test or data.valid, folder / "masks.png")
                 draw_sheet(masks, folder / "mean_masks.png")
             results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}
             save_model(model, folder / "model", data.classes, config.size, config.size / config.load_size,
@@ -357,18 +373,19 @@ class Run:
         accelerator.wait_for_everyone()
         return summary
 
-    def _draw_faces(self, faces: FaceSet, path: Path) -> None:
-        """Two faces of each class, evenly spread over the split."""
+    def _draw_faces(self, faces: FaceSet, sheet: Sheet, path: Path) -> None:
+        """Two faces of each class, evenly spread over the split; of those with a neutral face, if that is shown."""
+        with_neutral = sheet.neutral and len(faces.paired()) > 0
+        faces = faces.paired() if with_neutral else faces
         chosen = []
         for name in self.data.classes:
             of_class = [s for s in faces.samples if s.expression == name]
             chosen += of_class[:: max(len(of_class) // 2, 1)][:2]
         with_mask = self.data.priors is not None
-        loader = self._loader(dataclasses.replace(faces, samples=tuple(chosen)), len(chosen), False, with_mask)
-        batch = next(iter(loader))
+        faces = dataclasses.replace(faces, samples=tuple(chosen))
+        batch = next(iter(self._loader(faces, len(chosen), False, with_mask, with_neutral)))
         self.model.eval()
-        labels = [s.expression for s in chosen]
-        draw_faces(self.model, batch["image"], labels, self.data.classes, batch.get("mask"), path)
+        sheet.draw(self.model, batch, [s.expression for s in chosen], self.data.classes, path)
 
 
 def _create_optimizer(config: TrainConfig, stage: Stage) -> torch.optim.Optimizer:

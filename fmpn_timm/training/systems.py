@@ -13,8 +13,16 @@ from torch import nn
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, check_recipe
 from fmpn_timm.hub import load_model, recipe_of, weights_of
-from fmpn_timm.models import FMPN
-from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask, mask_error
+from fmpn_timm.models import FMPN, DeRL
+from fmpn_timm.tasks import (
+    ClassificationTask,
+    DeexpressionTask,
+    FMPNTask,
+    MaskTask,
+    ResidueTask,
+    mask_error,
+    neutral_error,
+)
 
 from .config import TrainConfig
 
@@ -33,6 +41,7 @@ class Stage:
         batch_size: Samples of one update, over all processes and accumulated steps.
         groups: Parameter groups of the optimiser; parameters that are in none stay as they are.
         masks: Whether the training batches carry prior masks.
+        neutral: Whether they carry neutral faces; samples whose subject has none are left out then.
         error: In a stage that does not classify yet, the error (B,) of the evaluated model on a validation batch, which
             then carries what a training batch does; None where the class decides.
     """
@@ -44,6 +53,7 @@ class Stage:
     batch_size: int
     groups: list[dict[str, Any]]
     masks: bool = False
+    neutral: bool = False
     error: Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor] | None = None
 
 
@@ -67,10 +77,13 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
     if config.init is not None:
         check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
         initial = load_model(config.init, num_classes=len(classes))
-        if config.arm == "cnn" or isinstance(initial, FMPN):
+        if config.arm == "cnn" or isinstance(initial, DeRL if config.arm == "derl" else FMPN):
             return initial
+        if config.arm == "derl":
+            raise InputError(f"--init {config.init}: a {type(initial).__name__} cannot be trained as --arm derl.")
     name, kwargs = _name_and_options(config)
-    if timm.is_model(config.backbone) and timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
+    sized = name if config.arm == "derl" else config.backbone
+    if timm.is_model(sized) and timm.get_pretrained_cfg_value(sized, "fixed_input_size"):
         kwargs["img_size"] = config.size
     try:
         with weights_of(config.backbone):
@@ -88,11 +101,13 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
             "Give the backbone it was trained with."
         ) from error
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: {error} Check --backbone and --backbone_kwargs.") from error
+        raise InputError(f"{name}: {error} Check --size, --model_kwargs, --backbone and --backbone_kwargs.") from error
 
 
 def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
     """The timm name of the configured model and what ``timm.create_model`` is told."""
+    if config.arm == "derl":
+        return "derl", dict(config.model_kwargs)
     if config.arm == "cnn":
         if not timm.is_model(config.backbone):
             raise InputError(f"Unknown backbone {config.backbone!r}: give the name of a timm model.")
@@ -103,6 +118,7 @@ def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
         fusion_init=config.fusion_init,
         backbone_kwargs=config.backbone_kwargs,
         pretrained_backbone=config.pretrained_backbone,
+        **config.model_kwargs,
     )
     name = f"fmpn_{config.backbone}"
     return (name, kwargs) if timm.is_model(name) else ("fmpn", dict(kwargs, backbone=config.backbone))
@@ -132,6 +148,23 @@ def _fmpn_stages(config: TrainConfig, model: FMPN) -> list[Stage]:
     return stages
 
 
+def _derl_stages(config: TrainConfig, model: DeRL) -> list[Stage]:
+    stages = []
+    if config.mask_epochs:
+        task = DeexpressionTask(model, width=model.generator.channels[0])
+        groups = [
+            *_groups(config, model.generator, config.mask_lr), *_groups(config, task.discriminator, config.mask_lr)
+        ]
+        stages.append(Stage("neutral", task, config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
+                            neutral=True, error=neutral_error))
+    elif config.init is None:
+        raise InputError("--mask_epochs 0 leaves DeRL's generator untrained: name a trained one with --init.")
+    groups = [*_groups(config, model.local, config.lr), *_groups(config, model.head, config.lr)]  # not the generator
+    task = ResidueTask(model, class_weight=config.class_weight, label_smoothing=config.label_smoothing)
+    stages.append(Stage("residue", task, config.epochs, config.lr, config.batch_size, groups))
+    return stages
+
+
 def _groups(config: TrainConfig, module: nn.Module, lr: float, exempt: set[str] | tuple = ()) -> list[dict[str, Any]]:
     """Parameter groups of a module; biases and norms without weight decay."""
     return [dict(group, lr=lr) for group in param_groups_weight_decay(module, config.weight_decay, exempt)]
@@ -149,4 +182,4 @@ def _backbone_groups(config: TrainConfig, backbone: nn.Module, lr: float) -> lis
 
 
 #: The stages of each arm.
-STAGES = {"cnn": _classifier_stages, "no_prior": _fmpn_stages, "fmpn": _fmpn_stages}
+STAGES = {"cnn": _classifier_stages, "no_prior": _fmpn_stages, "fmpn": _fmpn_stages, "derl": _derl_stages}
