@@ -1,8 +1,11 @@
 """Models: importing this registers them with timm."""
 
 from .resnet_small import SmallResNet  # before fmpn: its default config is asked for there  # isort: skip
+from .cosine import CosineLinear
 from .fmpn import FMPN, FMPNOutput
+from .fn2en import FN2EN
 from .fusion import PriorFusion
 from .mask_generator import MaskGenerator
+from .msca import MSCA
 
-__all__ = ["FMPN", "FMPNOutput", "MaskGenerator", "PriorFusion", "SmallResNet"]
+__all__ = ["FMPN", "FN2EN", "MSCA", "CosineLinear", "FMPNOutput", "MaskGenerator", "PriorFusion", "SmallResNet"]

@@ -22,12 +22,17 @@ class TrainConfig:
         output: Folder of all runs.
         seed: Seed of weights, data order and augmentation.
         resume: ``auto`` goes on from the run's last checkpoint, if it has one.
-        arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I.
+        arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I;
+            ``fn2en``; ``msca`` (on the backbone).
         backbone: Name of any timm model.
         backbone_kwargs: Further arguments of the backbone.
         pretrained_backbone: Start the backbone from its ImageNet weights.
         init: Start from a model's weights: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
-            Those of a plain classifier go to FMPN's backbone, as the paper's starts from ImageNet's.
+            Those of a plain classifier go to FMPN's or MSCA's backbone, as the paper's starts from ImageNet's.
+        teacher: What FN2EN's convolutions learn from in stage 1: a timm name with weights, ``hf-hub:owner/name`` or
+            ``local-dir:folder``; a network that was trained on faces, as the paper's.
+        teacher_map: Which of the teacher's feature maps that is; from the end if negative.
+        fn2en_pools: Number of FN2EN's poolings: 5 in the paper, for 224 pixels; 3 for some 48.
         generator_width: Channels of the mask generator at full resolution; the paper's is 64.
         generator_blocks: Residual blocks of the mask generator; the paper's is 4.
         dataset: Name of the data set, one of ``fmpn_timm.data.readers.READERS``.
@@ -53,7 +58,7 @@ class TrainConfig:
         shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share.
         erase: Probability of erasing a rectangle of the face.
-        mask_epochs: Epochs of stage 1, the mask generator alone.
+        mask_epochs: Epochs of stage 1: FMPN's mask generator alone, or FN2EN's convolutions against the teacher's.
         mask_lr: Learning rate of stage 1.
         mask_batch_size: Batch of stage 1, over all processes.
         epochs: Epochs of stage 2, everything.
@@ -62,8 +67,10 @@ class TrainConfig:
         batch_size: Batch of stage 2, over all processes and accumulated steps.
         mask_weight: lambda_1, the weight of L_M in stage 2.
         class_weight: lambda_2, the weight of L_C in stage 2.
-        optimizer: ``adam`` or ``adamw``.
-        beta1: First beta of the optimiser.
+        loss: L_C: ``cross_entropy``, ``center`` (and center loss), ``cosface``, or ``center_cosine``; the last two make
+            FMPN classify by angles, as MSCA always does.
+        optimizer: ``adam``, ``adamw`` or ``sgd``.
+        beta1: First beta of the optimiser; the momentum of ``sgd``.
         weight_decay: Weight decay; biases and norms are exempt.
         layer_decay: Factor on the learning rate from each layer of the backbone to the one before; 1 for none.
         schedule: ``linear`` (constant, then linear to 0 from the middle, the paper's) or ``cosine``.
@@ -84,13 +91,16 @@ class TrainConfig:
     seed: int = 0
     resume: Literal["auto"] | None = None
 
-    arm: Literal["fmpn", "no_prior", "cnn"] = "fmpn"
+    arm: Literal["fmpn", "no_prior", "cnn", "fn2en", "msca"] = "fmpn"
     backbone: str = "resnet18"
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
     pretrained_backbone: bool = False
     init: str | None = None
     generator_width: int = 64
     generator_blocks: int = 4
+    teacher: str | None = None
+    teacher_map: int = -1
+    fn2en_pools: int = 5
 
     dataset: str = "drawn"
     root: str | None = None
@@ -126,8 +136,9 @@ class TrainConfig:
     batch_size: int = 16
     mask_weight: float = 0.1
     class_weight: float = 1.0
+    loss: Literal["cross_entropy", "center", "cosface", "center_cosine"] = "cross_entropy"
 
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     beta1: float = 0.5
     weight_decay: float = 0.0
     layer_decay: float = 1.0

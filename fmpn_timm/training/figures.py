@@ -1,4 +1,4 @@
-"""Pictures of a run: the confusion matrix, and faces with their masks."""
+"""Pictures of a run: the confusion matrix, faces with their masks, and embeddings on a plane."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from fmpn_timm.models import FMPN
 
-__all__ = ["draw_confusion", "draw_faces"]
+__all__ = ["draw_confusion", "draw_faces", "draw_map"]
 
 
 def _pyplot():
@@ -94,6 +94,42 @@ def draw_faces(
         axis.text(column * step + size / 2, -gap, text, **style)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def draw_map(
+        points: torch.Tensor,
+        labels: torch.Tensor,
+        centres: torch.Tensor,
+        classes: tuple[str, ...],
+        title: str,
+        path: str | Path,
+) -> None:
+    """Draw points coloured by class, and the class centres as stars.
+
+    Args:
+        points: Coordinates (N, 2).
+        labels: True class (N,) of each point.
+        centres: Coordinates (K, 2) of the class centres.
+        classes: Class names in the order of labels.
+        title: Above the picture.
+        path: Picture file to write.
+    """
+    plt = _pyplot()
+    colours = matplotlib.colormaps["tab10"](range(len(classes)))
+    figure, axis = plt.subplots(figsize=(7.4, 5.6))
+    for k, (name, colour) in enumerate(zip(classes, colours, strict=True)):
+        of_class = points[labels == k]
+        axis.scatter(*of_class.T.tolist(), s=9, color=colour, alpha=0.6, linewidths=0, label=f"{name} ({len(of_class)})")
+        axis.scatter(*centres[k].tolist(), s=150, marker="*", color=colour, edgecolors="black", zorder=3)
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.set_xlabel("first principal component")
+    axis.set_ylabel("second")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, title="stars: class centres",
+                title_fontsize=8)
+    axis.set_title(title, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
     plt.close(figure)
 
 

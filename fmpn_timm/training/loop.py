@@ -36,7 +36,7 @@ from .evaluation import autocast, mean_masks, predict
 from .figures import draw_confusion, draw_faces
 from .interrupt import Interrupt
 from .metrics import summarize, versions
-from .systems import Stage, create_model, create_stages
+from .systems import PICTURES, Stage, create_model, create_stages
 
 __all__ = ["train"]
 
@@ -336,6 +336,8 @@ class Run:
         if isinstance(model, FMPN):
             test_loader = loader(data.test or data.valid)
             masks = mean_masks(model, test_loader, accelerator, data.classes, of, config.precision)
+        if config.arm in PICTURES:
+            PICTURES[config.arm](model, loader(data.test or data.valid), accelerator, data.classes, of, config)
         if accelerator.is_main_process:
             folder = config.folder
             draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")
@@ -368,6 +370,8 @@ class Run:
 def _create_optimizer(config: TrainConfig, stage: Stage) -> torch.optim.Optimizer:
     optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     groups = [group for group in stage.groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=stage.lr, momentum=config.beta1, fused=True)
     return optimizers[config.optimizer](groups, lr=stage.lr, betas=(config.beta1, 0.999), fused=True)
 
 

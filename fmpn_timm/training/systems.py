@@ -13,12 +13,21 @@ from torch import nn
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, check_recipe
 from fmpn_timm.hub import load_model, recipe_of, weights_of
-from fmpn_timm.models import FMPN
-from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask, mask_error
+from fmpn_timm.models import FMPN, FN2EN, MSCA, CosineLinear
+from fmpn_timm.tasks import (
+    ClassificationTask,
+    FeatureMatchTask,
+    FMPNTask,
+    MaskTask,
+    create_loss,
+    mask_error,
+    needs_cosines,
+)
 
 from .config import TrainConfig
+from .embedding import draw_embeddings
 
-__all__ = ["Stage", "create_model", "create_stages"]
+__all__ = ["PICTURES", "Stage", "create_model", "create_stages"]
 
 
 @dataclass
@@ -67,15 +76,17 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
     if config.init is not None:
         check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
         initial = load_model(config.init, num_classes=len(classes))
-        if config.arm == "cnn" or isinstance(initial, FMPN):
+        if config.arm == "cnn" or isinstance(initial, (FMPN, FN2EN, MSCA)):
             return initial
     name, kwargs = _name_and_options(config)
-    if timm.is_model(config.backbone) and timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
+    if config.arm != "fn2en" and _has_fixed_size(config.backbone):
         kwargs["img_size"] = config.size
     try:
         with weights_of(config.backbone):
             model = timm.create_model(name, num_classes=len(classes), **kwargs)
-        if initial is not None:  # a classifier of its own becomes FMPN's backbone
+        if initial is not None:  # a classifier of its own becomes the backbone
+            if isinstance(model, MSCA):
+                initial.prune_intermediate_layers(model.indices, prune_norm=True)  # as MSCA has it
             model.backbone.load_state_dict(initial.state_dict())
         return model
     except InputError:
@@ -97,19 +108,21 @@ def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
         if not timm.is_model(config.backbone):
             raise InputError(f"Unknown backbone {config.backbone!r}: give the name of a timm model.")
         return config.backbone, dict(config.backbone_kwargs, pretrained=config.pretrained_backbone)
-    kwargs = dict(
-        generator_width=config.generator_width,
-        generator_blocks=config.generator_blocks,
-        backbone_kwargs=config.backbone_kwargs,
-        pretrained_backbone=config.pretrained_backbone,
-    )
-    name = f"fmpn_{config.backbone}"
-    return (name, kwargs) if timm.is_model(name) else ("fmpn", dict(kwargs, backbone=config.backbone))
+    if config.arm == "fn2en":
+        return "fn2en", dict(pools=config.fn2en_pools)
+    kwargs = dict(backbone_kwargs=config.backbone_kwargs, pretrained_backbone=config.pretrained_backbone)
+    if config.arm != "msca":
+        kwargs |= dict(generator_width=config.generator_width, generator_blocks=config.generator_blocks)
+        if needs_cosines(config.loss):
+            kwargs["cosine_head"] = True
+    family = "msca" if config.arm == "msca" else "fmpn"
+    name = f"{family}_{config.backbone}"
+    return (name, kwargs) if timm.is_model(name) else (family, dict(kwargs, backbone=config.backbone))
 
 
 def _classifier_stages(config: TrainConfig, model: nn.Module) -> list[Stage]:
     groups = _backbone_groups(config, model, config.lr)
-    task = ClassificationTask(model, config.label_smoothing)
+    task = ClassificationTask(model, loss=_loss(config, model))
     return [Stage("joint", task, config.epochs, config.lr, config.batch_size, groups)]
 
 
@@ -126,9 +139,50 @@ def _fmpn_stages(config: TrainConfig, model: FMPN) -> list[Stage]:
         *_backbone_groups(config, model.backbone, config.lr),
     ]
     mask_weight = config.mask_weight if with_prior else 0.0
-    task = FMPNTask(model, mask_weight, config.class_weight, config.label_smoothing)
+    task = FMPNTask(model, mask_weight, config.class_weight, loss=_loss(config, model))
     stages.append(Stage("joint", task, config.epochs, config.lr, config.batch_size, groups, masks=mask_weight > 0))
     return stages
+
+
+def _fn2en_stages(config: TrainConfig, model: FN2EN) -> list[Stage]:
+    stages = []
+    if config.mask_epochs:
+        if config.teacher is None:
+            raise InputError("Stage 1 of fn2en learns from a face network: name it with --teacher, or leave the stage "
+                             "out with --mask_epochs 0.")
+        task = FeatureMatchTask(model, _create_teacher(config), config.teacher_map)
+        groups = [*_groups(config, model.trunk, config.mask_lr), *_groups(config, task.adapt, config.mask_lr)]
+        stages.append(Stage("features", task, config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
+                            error=task.error))
+    return stages + _classifier_stages(config, model)
+
+
+def _create_teacher(config: TrainConfig) -> nn.Module:
+    options = {"img_size": config.size} if _has_fixed_size(config.teacher) else {}
+    try:
+        teacher = load_model(config.teacher, features_only=True, **options)
+        teacher.feature_info.channels()[config.teacher_map]
+    except IndexError as error:
+        raise InputError(f"--teacher_map {config.teacher_map}: {config.teacher} has fewer feature maps.") from error
+    except (AttributeError, TypeError) as error:
+        raise InputError(f"--teacher {config.teacher} gives no feature maps: {error}") from error
+    return teacher
+
+
+def _has_fixed_size(name: str) -> bool:
+    """Whether a model is built for one input size."""
+    return timm.is_model(name) and bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
+
+
+def _loss(config: TrainConfig, model: nn.Module) -> nn.Module:
+    """The configured loss; one of angles only where the model classifies by angles too."""
+    classifier = model.get_classifier()
+    if needs_cosines(config.loss) and not isinstance(classifier, CosineLinear):
+        raise InputError(
+            f"--loss {config.loss} trains angles, and this model classifies by {classifier}: use --arm msca, or fmpn or "
+            "no_prior without weights of another head (--init), or --loss cross_entropy or center."
+        )
+    return create_loss(config.loss, classifier, config.label_smoothing)
 
 
 def _groups(config: TrainConfig, module: nn.Module, lr: float, exempt: set[str] | tuple = ()) -> list[dict[str, Any]]:
@@ -148,4 +202,14 @@ def _backbone_groups(config: TrainConfig, backbone: nn.Module, lr: float) -> lis
 
 
 #: The stages of each arm.
-STAGES = {"cnn": _classifier_stages, "no_prior": _fmpn_stages, "fmpn": _fmpn_stages}
+STAGES = {
+    "cnn": _classifier_stages,
+    "no_prior": _fmpn_stages,
+    "fmpn": _fmpn_stages,
+    "fn2en": _fn2en_stages,
+    "msca": _classifier_stages,
+}
+
+#: What is drawn at the end of a run, by arm: a function of the best model, batches of the reported split, the
+#: accelerator, class names, what the faces are of, and the configuration. All processes call it; the main one draws.
+PICTURES = {"msca": draw_embeddings}
