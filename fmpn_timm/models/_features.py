@@ -6,7 +6,11 @@ __all__ = ["feature_indices"]
 
 
 def feature_indices(number: int, indices: Optional[Union[int, List[int]]] = None) -> List[int]:
-    """Feature maps as timm's ``forward_intermediates`` names them: all, the last so many, or these (from the end if < 0).
+    """Feature maps as timm's ``forward_intermediates`` names them: all, the last so many, or these.
+
+    Args:
+        number: How many maps there are.
+        indices: None, a number, or a list, where negative ones count from the end.
 
     Raises:
         ValueError: There are not so many.

@@ -25,9 +25,9 @@ GRID = 7  # height and width of the map that the first fully connected layer is 
 class FN2EN(nn.Module):
     """Five 3 x 3 convolutions, each pooled, a 1 x 1 convolution, two fully connected layers.
 
-    The fully connected layer takes a map of 7 x 7. That is what a face of 224 pixels gives, as published; from any other
-    size it is averaged, or repeated where it is smaller, so that the same weights do for all sizes. A face of 48 pixels
-    is pooled to a single position, though: ``pools=3`` keeps 6 x 6 of them.
+    The fully connected layer takes a map of 7 x 7. That is what a face of 224 pixels gives, as published; from any
+    other size it is averaged, or repeated where it is smaller, so that the same weights do for all sizes. A face of 48
+    pixels is pooled to a single position, though: ``pools=3`` keeps 6 x 6 of them.
 
     Args:
         num_classes: Number of expression classes; 0 gives embeddings.

@@ -54,8 +54,8 @@ class ChannelAttention(nn.Module):
     """Self-attention of each channel to all others: ``X + gamma * softmax(tau * Q K^T) V``.
 
     Q, K, V are 1 x 1 convolutions of X; the rows of Q and K, one a channel, are unit vectors, so that Q K^T are cosines
-    over the positions. The temperature tau is learnt and starts at 10; gamma is learnt and starts at 0, where the module
-    does nothing.
+    over the positions. The temperature tau is learnt and starts at 10; gamma is learnt and starts at 0, where the
+    module does nothing.
 
     Args:
         channels: Number C of channels.

@@ -2,8 +2,8 @@
 
 Each is a module called with ``(logits, embeddings, weights, target)`` and uses what it needs of them: logits (B, K),
 embeddings f (B, D), the classifier's weights (K, D), whose rows c are the class centres, and targets (B, K), one-hot or
-soft (each row sums to 1). Hats are unit vectors. With soft targets t every loss is the expected one: ``sum_k t_k`` times
-the loss if k were the class. All are means over the batch, computed in float32.
+soft (each row sums to 1). Hats are unit vectors. With soft targets t every loss is the expected one: ``sum_k t_k``
+times the loss if k were the class. All are means over the batch, computed in float32.
 """
 
 import torch
@@ -170,7 +170,7 @@ class CenterCosineLoss(CosFace):
 
 
 def cosines(embeddings: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Cosines (B, K) of the angles between embeddings (B, D) and class centres (K, D), in float32 under autocast too."""
+    """Cosines (B, K) of the angles between embeddings (B, D) and class centres (K, D), in float32 always."""
     with torch.autocast(embeddings.device.type, enabled=False):
         return F.normalize(embeddings.float(), dim=-1) @ F.normalize(weights.float(), dim=-1).T
 

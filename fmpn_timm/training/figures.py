@@ -120,7 +120,8 @@ def draw_map(
     figure, axis = plt.subplots(figsize=(7.4, 5.6))
     for k, (name, colour) in enumerate(zip(classes, colours, strict=True)):
         of_class = points[labels == k]
-        axis.scatter(*of_class.T.tolist(), s=9, color=colour, alpha=0.6, linewidths=0, label=f"{name} ({len(of_class)})")
+        style = dict(s=9, alpha=0.6, linewidths=0, label=f"{name} ({len(of_class)})")
+        axis.scatter(*of_class.T.tolist(), color=colour, **style)
         axis.scatter(*centres[k].tolist(), s=150, marker="*", color=colour, edgecolors="black", zorder=3)
     axis.set_aspect("equal", adjustable="datalim")
     axis.set_xlabel("first principal component")

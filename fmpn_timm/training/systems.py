@@ -179,8 +179,8 @@ def _loss(config: TrainConfig, model: nn.Module) -> nn.Module:
     classifier = model.get_classifier()
     if needs_cosines(config.loss) and not isinstance(classifier, CosineLinear):
         raise InputError(
-            f"--loss {config.loss} trains angles, and this model classifies by {classifier}: use --arm msca, or fmpn or "
-            "no_prior without weights of another head (--init), or --loss cross_entropy or center."
+            f"--loss {config.loss} trains angles, and this model classifies by {classifier}: use --arm msca, or fmpn "
+            "or no_prior without weights of another head (--init), or --loss cross_entropy or center."
         )
     return create_loss(config.loss, classifier, config.label_smoothing)
 

@@ -150,7 +150,7 @@ class ModelTests:
         with pytest.raises(TypeError, match="no_such_argument"):
             self.create(no_such_argument=1, device="meta")
 
-    @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "last"])
+    @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
     @torch.inference_mode()
     def test_round_trip(self, tmp_path, memory_format):
         model, x = self.lively().to(memory_format=memory_format), self.faces()

@@ -7,7 +7,7 @@ import pytest
 from fmpn_timm.training.config import CONFIGS, TrainConfig, config_names, parse_config
 
 
-@pytest.mark.parametrize("name", ["drawn", "ferplus", "paper"])
+@pytest.mark.parametrize("name", ["drawn", "ferplus", "fn2en", "msca", "paper"])
 def test_configurations_of_the_package_parse(name):
     assert name in config_names()
     assert parse_config(["--config", name]).name == name
