@@ -192,7 +192,7 @@ class MSCA(OnBackbone):
         if global_pool is not None:
             pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
             self.global_pool = pool.train(self.training)
-        weight = self.attention.gamma
+        weight = next(self.backbone.parameters())
         self.fc = self._create_classifier(device=weight.device, dtype=weight.dtype).train(self.training)
 
     def forward_intermediates(
@@ -210,7 +210,7 @@ class MSCA(OnBackbone):
             return self.backbone.forward_intermediates(x, indices=indices, stop_early=stop_early, **how)
         take = feature_indices(len(self.backbone.feature_info), indices)
         maps = self.backbone.forward_intermediates(x, **how)
-        return self._join(maps[-len(self.branches):]), [maps[i] for i in take]
+        return self._join([maps[i] for i in self.indices]), [maps[i] for i in take]
 
     @torch.jit.ignore
     def prune_intermediate_layers(
@@ -219,16 +219,20 @@ class MSCA(OnBackbone):
             prune_norm: bool = False,
             prune_head: bool = True,
     ) -> List[int]:
-        """Drop what the feature maps do without; all behind them goes with the head."""
-        if prune_head:
+        """Drop what the feature maps do without: with the head, or a map, all that stands on the maps goes too."""
+        info = self.backbone.feature_info
+        last = max(feature_indices(len(info), indices))
+        if prune_head or last + 1 < len(info):
             self.branches = nn.ModuleList()
-            self.attention = nn.Identity()
-            self.compress = nn.Identity()
-            self.fc = nn.Identity()
-            self.num_classes = 0
+            self.attention = self.compress = nn.Identity()
+            self.indices = [last]
+            self.num_features = info[last]["num_chs"]
+            self.reset_classifier(0, "")
         return self.backbone.prune_intermediate_layers(indices, prune_norm=prune_norm, prune_head=prune_head)
 
     def _join(self, maps: List[torch.Tensor]) -> torch.Tensor:
+        if not self.branches:  # pruned
+            return maps[-1]
         scales = torch.cat([branch(x) for branch, x in zip(self.branches, maps, strict=True)], 1)
         return self.compress(self.attention(scales))
 
