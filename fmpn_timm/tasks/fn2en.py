@@ -20,7 +20,8 @@ Batch = dict[str, torch.Tensor]
 class FeatureMatchTask(TrainingTask):
     """Stage 1: ``|g(I) - G(I)|_p^p``, as a mean over the elements, so that it does not depend on the maps' sizes.
 
-    The teacher's map is brought to the size of the student's by interpolation; where their channels differ, a 1 x 1
+    The teacher sees the faces with its own normalisation, and where it is built for one input size, at that size. Its
+    map is brought to the size of the student's by interpolation; where their channels differ, a 1 x 1
     convolution that is learnt with the student, and not part of it, brings the student's to the teacher's number. The
     teacher is frozen, in evaluation mode always, and part neither of the task's parameters nor of its state: it is
     saved with no checkpoint and no model.
@@ -39,6 +40,8 @@ class FeatureMatchTask(TrainingTask):
         self.power = power
         object.__setattr__(self, "teacher", teacher.requires_grad_(False).eval())  # not registered: see above
         self.channels_last = str(getattr(teacher, "output_fmt", "NCHW")).endswith("NHWC")
+        cfg = teacher.pretrained_cfg
+        self.teacher_size = tuple(cfg["input_size"][-2:]) if cfg.get("fixed_input_size") else None
         channels = teacher.feature_info.channels()[index]
         same = channels == model.num_features
         self.adapt = nn.Identity() if same else nn.Conv2d(model.num_features, channels, 1, bias=False)
@@ -69,12 +72,18 @@ class FeatureMatchTask(TrainingTask):
     def features_of_teacher(self, faces: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """G(I) at a size, (B, C, *size), of faces (B, 3, H, W) that are normalised for the student."""
         pictures = faces * self.student_std + self.student_mean  # in [0, 1]
+        if self.teacher_size is not None:
+            pictures = _resized(pictures, self.teacher_size)
         features = self.teacher((pictures - self.teacher_mean) / self.teacher_std)[self.index].float()
         if self.channels_last:
             features = features.permute(0, 3, 1, 2)
-        return F.interpolate(features, size, mode="bilinear", align_corners=False, antialias=True)
+        return _resized(features, size)
 
     def _difference(self, model: nn.Module, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.adapt(model.forward_features(faces))  # (B, C, H, W)
         wanted = self.features_of_teacher(faces, features.shape[-2:])
         return (features.float() - wanted).abs() ** self.power, features
+
+
+def _resized(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)

@@ -126,8 +126,8 @@ def draw_map(
     axis.set_aspect("equal", adjustable="datalim")
     axis.set_xlabel("first principal component")
     axis.set_ylabel("second")
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, title="stars: class centres",
-                title_fontsize=8)
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, markerscale=2,
+                title="stars: class centres", title_fontsize=8)
     axis.set_title(title, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -46,8 +46,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     Writes to ``<output>/<name>``: ``config.json``, ``summary.csv`` (one row an epoch), TensorBoard events (where it is
     installed), ``checkpoints/``, and at the end ``summary.json``, ``confusion.png``, ``priors.png``, ``masks.png``
-    (faces with their masks), ``mean_masks.png`` (mean mask of each class), and ``model/``, which
-    ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
+    (faces with their masks), ``mean_masks.png`` (mean mask of each class), for MSCA ``embedding.png`` (a map of the
+    embeddings), and ``model/``, which ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
 
     Returns:
         The contents of ``summary.json``.

@@ -79,7 +79,8 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
         if config.arm == "cnn" or isinstance(initial, (FMPN, FN2EN, MSCA)):
             return initial
     name, kwargs = _name_and_options(config)
-    if config.arm != "fn2en" and _has_fixed_size(config.backbone):
+    on_backbone = config.arm != "fn2en" and timm.is_model(config.backbone)
+    if on_backbone and timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
         kwargs["img_size"] = config.size
     try:
         with weights_of(config.backbone):
@@ -158,20 +159,14 @@ def _fn2en_stages(config: TrainConfig, model: FN2EN) -> list[Stage]:
 
 
 def _create_teacher(config: TrainConfig) -> nn.Module:
-    options = {"img_size": config.size} if _has_fixed_size(config.teacher) else {}
     try:
-        teacher = load_model(config.teacher, features_only=True, **options)
+        teacher = load_model(config.teacher, features_only=True)
         teacher.feature_info.channels()[config.teacher_map]
     except IndexError as error:
         raise InputError(f"--teacher_map {config.teacher_map}: {config.teacher} has fewer feature maps.") from error
     except (AttributeError, TypeError) as error:
         raise InputError(f"--teacher {config.teacher} gives no feature maps: {error}") from error
     return teacher
-
-
-def _has_fixed_size(name: str) -> bool:
-    """Whether a model is built for one input size."""
-    return timm.is_model(name) and bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
 
 
 def _loss(config: TrainConfig, model: nn.Module) -> nn.Module:

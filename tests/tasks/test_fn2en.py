@@ -46,6 +46,14 @@ def test_no_convolution_where_channels_agree(faces):
     assert FeatureMatchTask(student(), same, index=0).adapt.weight.shape == (64, 512, 1, 1)
 
 
+def test_teacher_of_one_size_sees_faces_at_that_size(faces):
+    vit = teacher("test_vit", img_size=48, pretrained_cfg_overlay={"input_size": (3, 48, 48)}, out_indices=(0,))
+    task = FeatureMatchTask(student(), vit)
+    sizes = []
+    vit.register_forward_pre_hook(lambda module, args: sizes.append(tuple(args[0].shape)))
+    assert task(faces, {})["output"].shape == (2, 64, 4, 4) and sizes == [(2, 3, 48, 48)]
+
+
 def test_teacher_stays_as_it_is_and_is_saved_nowhere(faces):
     task = FeatureMatchTask(student(), teacher())
     before = {k: v.clone() for k, v in task.teacher.state_dict().items()}
