@@ -177,6 +177,9 @@ def _loss(config: TrainConfig, model: nn.Module) -> nn.Module:
             f"--loss {config.loss} trains angles, and this model classifies by {classifier}: use --arm msca, or fmpn "
             "or no_prior without weights of another head (--init), or --loss cross_entropy or center."
         )
+    if config.loss == "center" and not isinstance(classifier, nn.Linear):
+        raise InputError(f"--loss center gathers embeddings in front of one linear layer; this model has {classifier}: "
+                         "take another --backbone, or --loss cross_entropy.")
     return create_loss(config.loss, classifier, config.label_smoothing)
 
 

@@ -59,7 +59,7 @@ def test_embeddings_of_all_faces_in_order_and_their_picture(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_center_cosine_loss_makes_classes_compact_and_apart(seed):
     """Against cross entropy with the same classifier, data, seed and epochs; on people that were not trained on."""
     train, test = (read_faces("drawn", None, split, subjects=40, takes=2, size=32) for split in ("train", "test"))
