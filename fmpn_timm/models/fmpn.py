@@ -7,8 +7,6 @@ Reimplementation. Faces are RGB (or grey with ``in_chans=1``) in [0, 1], not nor
 for the backbone inside the model.
 """
 
-import difflib
-import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import timm
@@ -24,6 +22,8 @@ from timm.models import (
     register_model,
 )
 
+from ._backbone import OnBackbone, backbone_cfg, checkpoint_filter_fn, prefixed
+from .cosine import CosineLinear
 from .fusion import PriorFusion
 from .grey import to_grey
 from .mask_generator import MaskGenerator
@@ -39,7 +39,7 @@ class FMPNOutput(NamedTuple):
     fused_face: torch.Tensor  # (B, 3, H, W) in [0, 1], before the backbone's normalisation
 
 
-class FMPN(nn.Module):
+class FMPN(OnBackbone):
     """Facial Motion Prior Network.
 
     ``forward`` gives logits, ``motion_mask`` the mask alone, ``forward_motion`` logits, mask and fused face in one
@@ -60,9 +60,12 @@ class FMPN(nn.Module):
         backbone_std: Channel standard deviations the backbone expects, its own config's if None.
         backbone_kwargs: Further arguments of the backbone, JSON-serialisable.
         pretrained_backbone: Load the backbone's own (ImageNet) weights. Never saved with the model.
+        cosine_head: Classify by the angles between embedding and class centres, see ``CosineLinear``, in place of the
+            backbone's linear layer.
 
     Raises:
-        ValueError: The backbone is unknown, or ``in_chans`` is neither 1 nor 3.
+        ValueError: The backbone is unknown, ``in_chans`` is neither 1 nor 3, or a cosine head cannot take the place of
+            the backbone's classifier.
     """
 
     __jit_unused_properties__ = ["num_features", "head_hidden_size", "num_classes", "feature_info", "_model_args"]
@@ -83,6 +86,7 @@ class FMPN(nn.Module):
             backbone_std: Optional[Sequence[float]] = None,
             backbone_kwargs: Optional[Dict[str, Any]] = None,
             pretrained_backbone: bool = False,
+            cosine_head: bool = False,
             device=None,
             dtype=None,
     ):
@@ -90,7 +94,7 @@ class FMPN(nn.Module):
         super().__init__()
         if in_chans not in (1, 3):
             raise ValueError(f"FMPN takes RGB faces (in_chans=3) or grey faces (in_chans=1), not in_chans={in_chans}.")
-        backbone_cfg = _backbone_cfg(backbone)
+        cfg = backbone_cfg(backbone)
         self.in_chans = in_chans
         self.global_pool = global_pool
 
@@ -107,9 +111,11 @@ class FMPN(nn.Module):
             **dd,
             **(backbone_kwargs or {}),
         )
+        self.cosine_head = cosine_head
+        self._settle_head()
         # Some backbones have features in another layout (Swin: NHWC); timm's tools ask the model itself.
         self.output_fmt = getattr(self.backbone, "output_fmt", "NCHW")
-        self._backbone_norm = (tuple(backbone_mean or backbone_cfg.mean), tuple(backbone_std or backbone_cfg.std))
+        self._backbone_norm = (tuple(backbone_mean or cfg.mean), tuple(backbone_std or cfg.std))
         self.register_buffer("backbone_mean", torch.empty(1, 3, 1, 1, **dd), persistent=False)
         self.register_buffer("backbone_std", torch.empty(1, 3, 1, 1, **dd), persistent=False)
         self.init_non_persistent_buffers()
@@ -120,13 +126,10 @@ class FMPN(nn.Module):
         for buffer, values in zip((self.backbone_mean, self.backbone_std), self._backbone_norm, strict=True):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
-    @property
-    def _model_args(self) -> Dict[str, Any]:
-        # What timm writes into config.json. The request for the backbone's own weights stays out of it: a saved model
-        # holds its weights, and must not download others first. The normalisation goes in, so that a later default of
-        # the backbone's cannot change a saved model.
+    def _saved_args(self, args: Dict[str, Any]) -> Dict[str, Any]:
+        # The normalisation is saved, so that a later default of the backbone's cannot change a saved model.
         mean, std = self._backbone_norm
-        args = dict(self.__dict__.get("_args", {}), backbone_mean=mean, backbone_std=std)
+        args = dict(args, backbone_mean=mean, backbone_std=std)
         # timm notes on the backbone what reset_classifier and set_input_size changed in it (ViT: fc_norm).
         recorded = getattr(self.backbone, "_model_args", {})
         ours = ("num_classes", "global_pool", "img_size", "drop_rate", "drop_path_rate")
@@ -134,10 +137,6 @@ class FMPN(nn.Module):
         if changed:
             args["backbone_kwargs"] = {**(args.get("backbone_kwargs") or {}), **changed}
         return args
-
-    @_model_args.setter
-    def _model_args(self, args: Dict[str, Any]) -> None:
-        self.__dict__["_args"] = {k: v for k, v in args.items() if k != "pretrained_backbone"}
 
     @property
     def num_classes(self) -> int:
@@ -151,15 +150,6 @@ class FMPN(nn.Module):
     def head_hidden_size(self) -> int:
         return self.backbone.head_hidden_size
 
-    @property
-    def feature_info(self) -> List[Dict[str, Any]]:
-        return [dict(info, module=f"backbone.{info['module']}") for info in self.backbone.feature_info]
-
-    @torch.jit.ignore
-    def no_weight_decay(self) -> set:
-        names = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
-        return {f"backbone.{name}" for name in names}
-
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False):
         groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=coarse), reverse=True)
@@ -171,15 +161,6 @@ class FMPN(nn.Module):
         self.mask_generator.grad_checkpointing = enable
 
     @torch.jit.ignore
-    def set_input_size(self, img_size: Optional[Union[int, Tuple[int, int]]] = None, **kwargs) -> None:
-        """Rebuild a backbone that is made for one input size; the others take any size as they are."""
-        if hasattr(self.backbone, "set_input_size"):
-            self.backbone.set_input_size(img_size=img_size, **kwargs)
-            size = getattr(self.backbone, "_traits", {}).get("img_size")
-            if size is not None:
-                self._traits = dict(getattr(self, "_traits", {}), img_size=size)  # timm saves the size from here
-
-    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         return self.backbone.get_classifier()
 
@@ -188,6 +169,19 @@ class FMPN(nn.Module):
         if global_pool is not None:
             self.global_pool = global_pool
         self.backbone.reset_classifier(num_classes, global_pool)
+        self._settle_head()
+
+    def _settle_head(self) -> None:
+        """Put the cosine head, if that is asked for, where the backbone has its classifier."""
+        head = self.backbone.get_classifier()
+        if not self.cosine_head or isinstance(head, nn.Identity):
+            return
+        if not isinstance(head, nn.Linear):
+            raise ValueError(f"cosine_head takes the place of one linear layer; this backbone has {head}.")
+        name = next(name for name, module in self.backbone.named_modules() if module is head)
+        dd = dict(device=head.weight.device, dtype=head.weight.dtype)
+        cosine = CosineLinear(head.in_features, head.out_features, **dd).train(head.training)
+        self.backbone.set_submodule(name, cosine)
 
     def _fuse(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
         grey = to_grey(x, self.in_chans)  # (B, 1, H, W)
@@ -216,6 +210,16 @@ class FMPN(nn.Module):
         """
         mask, fused = self._fuse(x)
         return FMPNOutput(self.backbone(self._normalize(fused)), mask, fused)
+
+    def forward_embeddings(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings (B, head_hidden_size), what the classifier is given, and motion masks (B, 1, H, W) in one pass.
+
+        Args:
+            x: Faces (B, in_chans, H, W) in [0, 1].
+        """
+        mask, fused = self._fuse(x)
+        features = self.backbone.forward_features(self._normalize(fused))
+        return self.backbone.forward_head(features, pre_logits=True), mask
 
     def forward_intermediates(
             self,
@@ -253,28 +257,6 @@ class FMPN(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.backbone(self._normalize(self._fuse(x)[1]))
-
-
-def checkpoint_filter_fn(state_dict: Dict[str, torch.Tensor], model: FMPN) -> Dict[str, torch.Tensor]:
-    """Adapt a checkpoint whose backbone was built for another input size, by the backbone's own filter."""
-    prefix = "backbone."
-    backbone = {k[len(prefix):]: v for k, v in state_dict.items() if k.startswith(prefix)}
-    classifier = model.pretrained_cfg.get("classifier") or ()
-    classifier = (classifier,) if isinstance(classifier, str) else classifier
-    mismatch = any(
-        k in backbone and backbone[k].shape != v.shape and f"{prefix}{k}".rpartition(".")[0] not in classifier
-        for k, v in model.backbone.state_dict().items()
-    )
-    source = getattr(model, "pretrained_model_args", {}).get("img_size") or model.pretrained_cfg["input_size"][-2:]
-    source = (source, source) if isinstance(source, int) else tuple(source)
-    target = getattr(model, "_traits", {}).get("img_size")
-    resized = target is not None and tuple(target) != source  # shapes can agree: 6 x 10 patches and 10 x 6
-    backbone_filter = getattr(sys.modules[type(model.backbone).__module__], "checkpoint_filter_fn", None)
-    if not (mismatch or resized) or backbone_filter is None:
-        return state_dict
-    model.backbone.pretrained_model_args = dict(img_size=source)  # the filter takes the checkpoint's grid from it
-    rest = {k: v for k, v in state_dict.items() if not k.startswith(prefix)}
-    return {**rest, **{f"{prefix}{k}": v for k, v in backbone_filter(backbone, model.backbone).items()}}
 
 
 def weights_folder(name: str) -> Optional[str]:
@@ -343,27 +325,9 @@ def _create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs
     return model
 
 
-def _backbone_cfg(backbone: str):
-    """The backbone's pretrained config; one clear error if there is no such timm model."""
-    name = backbone.split(".", 1)[0]
-    if name.startswith("fmpn") or not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f" Did you mean {', '.join(close)}?" if close else ""
-        raise ValueError(f"Unknown backbone {backbone!r}: give the name of a timm model, see timm.list_models().{hint}")
-    cfg = get_pretrained_cfg(backbone)
-    if cfg is None:
-        raise ValueError(f"The timm model {backbone!r} has no config to take its input size and normalisation from.")
-    return cfg
-
-
 def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
     """Config of FMPN in front of a backbone: its sizes and head, faces in [0, 1]."""
-    cfg = _backbone_cfg(backbone)
-    classifier = cfg.classifier
-    if classifier is not None:
-        names = (classifier,) if isinstance(classifier, str) else classifier
-        classifier = tuple(f"backbone.{name}" for name in names)
-        classifier = classifier[0] if len(classifier) == 1 else classifier
+    cfg = backbone_cfg(backbone)
     return dict(
         num_classes=7,
         input_size=cfg.input_size,
@@ -374,7 +338,7 @@ def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
         crop_pct=299 / 320,  # the paper's crops of 299 from 320 pixels
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
-        classifier=classifier,
+        classifier=prefixed(cfg.classifier),
         first_conv="fusion.face.0",  # the one convolution that sees the input's channels; the generator sees grey
         paper_ids="arXiv:1902.08788",
         paper_name="Facial Motion Prior Networks for Facial Expression Recognition",

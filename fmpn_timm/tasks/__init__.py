@@ -2,7 +2,11 @@
 
 from .derl import DeexpressionTask, ResidueTask, neutral_error
 from .fmpn import ClassificationTask, FMPNTask, MaskTask, mask_error
+from .fn2en import FeatureMatchTask
+from .losses import LOSSES, CenterCosineLoss, CenterLoss, CosFace, CrossEntropy, create_loss, needs_cosines
 
 __all__ = [
-    "ClassificationTask", "DeexpressionTask", "FMPNTask", "MaskTask", "ResidueTask", "mask_error", "neutral_error",
+    "LOSSES", "CenterCosineLoss", "CenterLoss", "ClassificationTask", "CosFace", "CrossEntropy", "DeexpressionTask",
+    "FMPNTask", "FeatureMatchTask", "MaskTask", "ResidueTask", "create_loss", "mask_error", "needs_cosines",
+    "neutral_error",
 ]

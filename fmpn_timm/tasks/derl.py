@@ -106,8 +106,8 @@ class ResidueTask(ClassificationTask):
     def forward(self, input: torch.Tensor, target: Batch) -> dict[str, torch.Tensor]:
         """Loss and its parts, and the logits of the combined head."""
         output = self.model.forward_residue(input)
-        class_loss = self.class_loss(output.logits, target["target"])
-        local_loss = sum(self.class_loss(logits, target["target"]) for logits in output.local_logits.unbind(1))
+        class_loss = self.loss(output.logits, None, None, target["target"])
+        local_loss = sum(self.loss(logits, None, None, target["target"]) for logits in output.local_logits.unbind(1))
         return {
             "loss": self.local_weight * local_loss + self.class_weight * class_loss,
             "output": output.logits,

@@ -23,14 +23,17 @@ class TrainConfig:
         seed: Seed of weights, data order and augmentation.
         resume: ``auto`` goes on from the run's last checkpoint, if it has one.
         arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I;
-            or ``derl``, another system, which has no backbone.
-        model_kwargs: Further arguments of FMPN or DeRL, such as ``unet: true``.
+            or another system: ``derl`` and ``fn2en``, which have no backbone, and ``msca``.
+        model_kwargs: Further arguments of the model, such as DeRL's ``unet: true`` or FN2EN's ``pools: 3``.
         backbone: Name of any timm model.
         backbone_kwargs: Further arguments of the backbone.
         pretrained_backbone: Start the backbone from its ImageNet weights.
         init: Start from a model's weights: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
-            Those of a plain classifier go to FMPN's backbone, as the paper's starts from ImageNet's. A DeRL model, such
-            as one that was trained on other data, needs no stage 1 (``mask_epochs: 0``).
+            Those of a plain classifier go to FMPN's or MSCA's backbone, as the paper's starts from ImageNet's. A DeRL
+            model, such as one that was trained on other data, needs no stage 1 (``mask_epochs: 0``).
+        teacher: What FN2EN's convolutions learn from in stage 1: a timm name with weights, ``hf-hub:owner/name`` or
+            ``local-dir:folder``; a network that was trained on faces, as the paper's.
+        teacher_map: Which of the teacher's feature maps that is; from the end if negative.
         generator_width: Channels of the mask generator at full resolution; the paper's is 64.
         generator_blocks: Residual blocks of the mask generator; the paper's is 4.
         fusion_init: How FMPN's fusion net starts: ``paper``, or ``face`` for training from scratch.
@@ -57,7 +60,8 @@ class TrainConfig:
         shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share.
         erase: Probability of erasing a rectangle of the face.
-        mask_epochs: Epochs of stage 1: the mask generator alone, or DeRL's generator of neutral faces.
+        mask_epochs: Epochs of stage 1: FMPN's mask generator alone, DeRL's generator of neutral faces, or FN2EN's
+            convolutions against the teacher's.
         mask_lr: Learning rate of stage 1.
         mask_batch_size: Batch of stage 1, over all processes.
         epochs: Epochs of stage 2: everything, or all of DeRL but its generator.
@@ -66,8 +70,10 @@ class TrainConfig:
         batch_size: Batch of stage 2, over all processes and accumulated steps.
         mask_weight: lambda_1, the weight of L_M in stage 2.
         class_weight: lambda_2, the weight of L_C in stage 2.
-        optimizer: ``adam`` or ``adamw``.
-        beta1: First beta of the optimiser.
+        loss: L_C: ``cross_entropy``, ``center`` (and center loss), ``cosface``, or ``center_cosine``; the last two make
+            FMPN classify by angles, as MSCA always does.
+        optimizer: ``adam``, ``adamw`` or ``sgd``.
+        beta1: First beta of the optimiser; the momentum of ``sgd``.
         weight_decay: Weight decay; biases and norms are exempt.
         layer_decay: Factor on the learning rate from each layer of the backbone to the one before; 1 for none.
         schedule: ``linear`` (constant, then linear to 0 from the middle, the paper's) or ``cosine``.
@@ -88,7 +94,7 @@ class TrainConfig:
     seed: int = 0
     resume: Literal["auto"] | None = None
 
-    arm: Literal["fmpn", "no_prior", "cnn", "derl"] = "fmpn"
+    arm: Literal["fmpn", "no_prior", "cnn", "derl", "fn2en", "msca"] = "fmpn"
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     backbone: str = "resnet18"
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -97,6 +103,8 @@ class TrainConfig:
     generator_width: int = 64
     generator_blocks: int = 4
     fusion_init: Literal["paper", "face"] = "paper"
+    teacher: str | None = None
+    teacher_map: int = -1
 
     dataset: str = "drawn"
     root: str | None = None
@@ -132,8 +140,9 @@ class TrainConfig:
     batch_size: int = 16
     mask_weight: float = 0.1
     class_weight: float = 1.0
+    loss: Literal["cross_entropy", "center", "cosface", "center_cosine"] = "cross_entropy"
 
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     beta1: float = 0.5
     weight_decay: float = 0.0
     layer_decay: float = 1.0

@@ -1,4 +1,4 @@
-"""Pictures of a run: the confusion matrix, faces with what the network makes of them; and of folds."""
+"""Pictures of a run: confusion matrix, faces with what the network makes of them, embeddings; and of folds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import nn
 
 from fmpn_timm.models import FMPN, DeRL, to_grey
 
-__all__ = ["Sheet", "draw_confusion", "draw_faces", "draw_folds", "draw_neutral", "sheet_of"]
+__all__ = ["Sheet", "draw_confusion", "draw_faces", "draw_folds", "draw_map", "draw_neutral", "sheet_of"]
 
 
 def _pyplot():
@@ -187,6 +187,43 @@ def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path:
     axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     axis.grid(axis="y", linewidth=0.3)
     axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_map(
+        points: torch.Tensor,
+        labels: torch.Tensor,
+        centres: torch.Tensor,
+        classes: tuple[str, ...],
+        title: str,
+        path: str | Path,
+) -> None:
+    """Draw points coloured by class, and the class centres as stars.
+
+    Args:
+        points: Coordinates (N, 2).
+        labels: True class (N,) of each point.
+        centres: Coordinates (K, 2) of the class centres.
+        classes: Class names in the order of labels.
+        title: Above the picture.
+        path: Picture file to write.
+    """
+    plt = _pyplot()
+    colours = matplotlib.colormaps["tab10"](range(len(classes)))
+    figure, axis = plt.subplots(figsize=(7.4, 5.6))
+    for k, (name, colour) in enumerate(zip(classes, colours, strict=True)):
+        of_class = points[labels == k]
+        style = dict(s=9, alpha=0.6, linewidths=0, label=f"{name} ({len(of_class)})")
+        axis.scatter(*of_class.T.tolist(), color=colour, **style)
+        axis.scatter(*centres[k].tolist(), s=150, marker="*", color=colour, edgecolors="black", zorder=3)
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.set_xlabel("first principal component")
+    axis.set_ylabel("second")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, markerscale=2,
+                title="stars: class centres", title_fontsize=8)
+    axis.set_title(title, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)

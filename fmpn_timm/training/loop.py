@@ -37,7 +37,7 @@ from .figures import Sheet, draw_confusion, sheet_of
 from .interrupt import Interrupt
 from .metrics import summarize, versions
 from .predictions import predictions_csv
-from .systems import Stage, create_model, create_stages
+from .systems import PICTURES, Stage, create_model, create_stages
 
 __all__ = ["train"]
 
@@ -48,8 +48,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Writes to ``<output>/<name>``: ``config.json``, ``summary.csv`` (one row an epoch), TensorBoard events (where it is
     installed), ``checkpoints/``, and at the end ``summary.json``, ``predictions.csv`` (each sample reported on),
     ``confusion.png``, ``priors.png``, ``masks.png`` (faces with their masks), ``mean_masks.png`` (mean mask of each
-    class), for DeRL ``neutral.png`` (faces with their neutral faces) instead, and ``model/``, which
-    ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
+    class), for DeRL ``neutral.png`` (faces with their neutral faces) instead, for MSCA ``embedding.png`` (a map of the
+    embeddings), and ``model/``, which ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
 
     Returns:
         The contents of ``summary.json``.
@@ -354,6 +354,8 @@ class Run:
         if isinstance(model, FMPN):
             test_loader = loader(data.test or data.valid)
             masks = mean_masks(model, test_loader, accelerator, data.classes, of, config.precision)
+        if config.arm in PICTURES:
+            PICTURES[config.arm](model, loader(data.test or data.valid), accelerator, data.classes, of, config)
         if accelerator.is_main_process:
             folder = config.folder
             draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")
@@ -391,6 +393,8 @@ class Run:
 def _create_optimizer(config: TrainConfig, stage: Stage) -> torch.optim.Optimizer:
     optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     groups = [group for group in stage.groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=stage.lr, momentum=config.beta1, fused=True)
     return optimizers[config.optimizer](groups, lr=stage.lr, betas=(config.beta1, 0.999), fused=True)
 
 

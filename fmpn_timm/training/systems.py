@@ -13,20 +13,24 @@ from torch import nn
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, check_recipe
 from fmpn_timm.hub import load_model, recipe_of, weights_of
-from fmpn_timm.models import FMPN, DeRL
+from fmpn_timm.models import FMPN, FN2EN, MSCA, CosineLinear, DeRL
 from fmpn_timm.tasks import (
     ClassificationTask,
     DeexpressionTask,
+    FeatureMatchTask,
     FMPNTask,
     MaskTask,
     ResidueTask,
+    create_loss,
     mask_error,
+    needs_cosines,
     neutral_error,
 )
 
 from .config import TrainConfig
+from .embedding import draw_embeddings
 
-__all__ = ["Stage", "create_model", "create_stages"]
+__all__ = ["PICTURES", "Stage", "create_model", "create_stages"]
 
 
 @dataclass
@@ -77,18 +81,22 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
     if config.init is not None:
         check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
         initial = load_model(config.init, num_classes=len(classes))
-        if config.arm == "cnn" or isinstance(initial, DeRL if config.arm == "derl" else FMPN):
+        if isinstance(initial, MODELS[config.arm]):
             return initial
-        if config.arm == "derl":
-            raise InputError(f"--init {config.init}: a {type(initial).__name__} cannot be trained as --arm derl.")
+        if config.arm in ("derl", "fn2en"):  # they have no backbone to give the weights to
+            raise InputError(
+                f"--init {config.init}: a {type(initial).__name__} cannot be trained as --arm {config.arm}."
+            )
     name, kwargs = _name_and_options(config)
-    sized = name if config.arm == "derl" else config.backbone
+    sized = name if config.arm in ("derl", "fn2en") else config.backbone
     if timm.is_model(sized) and timm.get_pretrained_cfg_value(sized, "fixed_input_size"):
         kwargs["img_size"] = config.size
     try:
         with weights_of(config.backbone):
             model = timm.create_model(name, num_classes=len(classes), **kwargs)
-        if initial is not None:  # a classifier of its own becomes FMPN's backbone
+        if initial is not None:  # a classifier of its own becomes the backbone
+            if isinstance(model, MSCA):
+                initial.prune_intermediate_layers(model.indices, prune_norm=True)  # as MSCA has it
             model.backbone.load_state_dict(initial.state_dict())
         return model
     except InputError:
@@ -106,27 +114,33 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
 
 def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
     """The timm name of the configured model and what ``timm.create_model`` is told."""
-    if config.arm == "derl":
-        return "derl", dict(config.model_kwargs)
+    if config.arm in ("derl", "fn2en"):
+        return config.arm, dict(config.model_kwargs)
     if config.arm == "cnn":
         if not timm.is_model(config.backbone):
             raise InputError(f"Unknown backbone {config.backbone!r}: give the name of a timm model.")
         return config.backbone, dict(config.backbone_kwargs, pretrained=config.pretrained_backbone)
     kwargs = dict(
-        generator_width=config.generator_width,
-        generator_blocks=config.generator_blocks,
-        fusion_init=config.fusion_init,
         backbone_kwargs=config.backbone_kwargs,
         pretrained_backbone=config.pretrained_backbone,
         **config.model_kwargs,
     )
-    name = f"fmpn_{config.backbone}"
-    return (name, kwargs) if timm.is_model(name) else ("fmpn", dict(kwargs, backbone=config.backbone))
+    if config.arm != "msca":
+        kwargs |= dict(
+            generator_width=config.generator_width,
+            generator_blocks=config.generator_blocks,
+            fusion_init=config.fusion_init,
+        )
+        if needs_cosines(config.loss):
+            kwargs["cosine_head"] = True
+    family = "msca" if config.arm == "msca" else "fmpn"
+    name = f"{family}_{config.backbone}"
+    return (name, kwargs) if timm.is_model(name) else (family, dict(kwargs, backbone=config.backbone))
 
 
 def _classifier_stages(config: TrainConfig, model: nn.Module) -> list[Stage]:
     groups = _backbone_groups(config, model, config.lr)
-    task = ClassificationTask(model, config.label_smoothing)
+    task = ClassificationTask(model, loss=_loss(config, model))
     return [Stage("joint", task, config.epochs, config.lr, config.batch_size, groups)]
 
 
@@ -143,7 +157,7 @@ def _fmpn_stages(config: TrainConfig, model: FMPN) -> list[Stage]:
         *_backbone_groups(config, model.backbone, config.lr),
     ]
     mask_weight = config.mask_weight if with_prior else 0.0
-    task = FMPNTask(model, mask_weight, config.class_weight, config.label_smoothing)
+    task = FMPNTask(model, mask_weight, config.class_weight, loss=_loss(config, model))
     stages.append(Stage("joint", task, config.epochs, config.lr, config.batch_size, groups, masks=mask_weight > 0))
     return stages
 
@@ -165,6 +179,44 @@ def _derl_stages(config: TrainConfig, model: DeRL) -> list[Stage]:
     return stages
 
 
+def _fn2en_stages(config: TrainConfig, model: FN2EN) -> list[Stage]:
+    stages = []
+    if config.mask_epochs:
+        if config.teacher is None:
+            raise InputError("Stage 1 of fn2en learns from a face network: name it with --teacher, or leave the stage "
+                             "out with --mask_epochs 0.")
+        task = FeatureMatchTask(model, _create_teacher(config), config.teacher_map)
+        groups = [*_groups(config, model.trunk, config.mask_lr), *_groups(config, task.adapt, config.mask_lr)]
+        stages.append(Stage("features", task, config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
+                            error=task.error))
+    return stages + _classifier_stages(config, model)
+
+
+def _create_teacher(config: TrainConfig) -> nn.Module:
+    try:
+        teacher = load_model(config.teacher, features_only=True)
+        teacher.feature_info.channels()[config.teacher_map]
+    except IndexError as error:
+        raise InputError(f"--teacher_map {config.teacher_map}: {config.teacher} has fewer feature maps.") from error
+    except (AttributeError, TypeError) as error:
+        raise InputError(f"--teacher {config.teacher} gives no feature maps: {error}") from error
+    return teacher
+
+
+def _loss(config: TrainConfig, model: nn.Module) -> nn.Module:
+    """The configured loss; one of angles only where the model classifies by angles too."""
+    classifier = model.get_classifier()
+    if needs_cosines(config.loss) and not isinstance(classifier, CosineLinear):
+        raise InputError(
+            f"--loss {config.loss} trains angles, and this model classifies by {classifier}: use --arm msca, or fmpn "
+            "or no_prior without weights of another head (--init), or --loss cross_entropy or center."
+        )
+    if config.loss == "center" and not isinstance(classifier, nn.Linear):
+        raise InputError(f"--loss center gathers embeddings in front of one linear layer; this model has {classifier}: "
+                         "take another --backbone, or --loss cross_entropy.")
+    return create_loss(config.loss, classifier, config.label_smoothing)
+
+
 def _groups(config: TrainConfig, module: nn.Module, lr: float, exempt: set[str] | tuple = ()) -> list[dict[str, Any]]:
     """Parameter groups of a module; biases and norms without weight decay."""
     return [dict(group, lr=lr) for group in param_groups_weight_decay(module, config.weight_decay, exempt)]
@@ -181,5 +233,19 @@ def _backbone_groups(config: TrainConfig, backbone: nn.Module, lr: float) -> lis
     return [dict(params=g["params"], weight_decay=g["weight_decay"], lr=lr * g["lr_scale"]) for g in decayed]
 
 
+#: What each arm trains.
+MODELS = {"cnn": nn.Module, "no_prior": FMPN, "fmpn": FMPN, "derl": DeRL, "fn2en": FN2EN, "msca": MSCA}
+
 #: The stages of each arm.
-STAGES = {"cnn": _classifier_stages, "no_prior": _fmpn_stages, "fmpn": _fmpn_stages, "derl": _derl_stages}
+STAGES = {
+    "cnn": _classifier_stages,
+    "no_prior": _fmpn_stages,
+    "fmpn": _fmpn_stages,
+    "derl": _derl_stages,
+    "fn2en": _fn2en_stages,
+    "msca": _classifier_stages,
+}
+
+#: What is drawn at the end of a run, by arm: a function of the best model, batches of the reported split, the
+#: accelerator, class names, what the faces are of, and the configuration. All processes call it; the main one draws.
+PICTURES = {"msca": draw_embeddings}
