@@ -168,9 +168,9 @@ def test_fn2en_run_by_its_protocol(config, teacher, tmp_path, protocol, number, 
 
     monkeypatch.setattr(loop.Run, "stage", stage)
     config = dataclasses.replace(
-        config, arm="fn2en", model_kwargs={"pools": 3}, teacher=teacher, optimizer="sgd", beta1=0.9, dataset="ckplus", root=str(root),
-        data_options={}, protocol=protocol, fold=1, valid_split=None, valid_fraction=0.3, mask_batch_size=4,
-        batch_size=4, epochs=1, ema=0.5,
+        config, arm="fn2en", model_kwargs={"pools": 3}, teacher=teacher, optimizer="sgd", beta1=0.9, dataset="ckplus",
+        root=str(root), data_options={}, protocol=protocol, fold=1, valid_split=None, valid_fraction=0.3,
+        mask_batch_size=4, batch_size=4, epochs=1, ema=0.5,
     )
     summary = train(config)
     assert seen == {"features": {"trunk"}, "joint": {"trunk", "hidden", "fc"}}
@@ -183,7 +183,8 @@ def test_fn2en_run_by_its_protocol(config, teacher, tmp_path, protocol, number, 
 
 
 def test_momentum_of_sgd(config):
-    config = dataclasses.replace(config, arm="fn2en", model_kwargs={"pools": 3}, mask_epochs=0, optimizer="sgd", beta1=0.9, weight_decay=1e-4)
+    fn2en = dict(arm="fn2en", model_kwargs={"pools": 3}, mask_epochs=0)
+    config = dataclasses.replace(config, **fn2en, optimizer="sgd", beta1=0.9, weight_decay=1e-4)
     (stage,) = create_stages(config, create_model(config, CLASSES, None))
     optimizer = loop._create_optimizer(config, stage)
     assert isinstance(optimizer, torch.optim.SGD)
@@ -200,6 +201,7 @@ def test_momentum_of_sgd(config):
     ],
 )
 def test_teacher_that_will_not_do(config, teacher, options, message):
-    config = dataclasses.replace(config, **{"arm": "fn2en", "teacher": teacher, **options})
+    fn2en = {"arm": "fn2en", "model_kwargs": {"pools": 3}, "teacher": teacher}
+    config = dataclasses.replace(config, **{**fn2en, **options})
     with pytest.raises(InputError, match=message):
         create_stages(config, create_model(config, CLASSES, None))
