@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow conformance check format publish clean
+.PHONY: help setup demo test test-slow test-faults conformance check format publish clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ test: setup  ## the default tests
 
 test-slow: setup  ## the tests that take long
 	$(BIN)/python -m pytest -m slow
+
+test-faults: setup  ## kill, fill and damage runs, on one and two processes, and see that they go on
+	$(BIN)/python -m pytest -m faults tests/faults
 
 conformance: setup  ## timm's own model tests, from its source distribution, over our models
 	$(BIN)/python tests/conformance/run.py -q

@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from fmpn_timm.training.config import config_names, parse_config
+from fmpn_timm.training.config import INDIFFERENT, config_names, parse_config
 
 __all__ = ["DATA", "benchmark_results", "model_card", "portable", "training_command"]
 
@@ -34,9 +34,6 @@ DATA = {
     "sfew": ("SFEW 2.0", "https://cs.anu.edu.au/few/", RESEARCH),
     "tfd": ("TFD", None, RESEARCH),
 }
-
-#: Fields of a configuration that decide nothing about the weights, or lie on one machine only.
-UNIMPORTANT = ("name", "output", "resume", "workers", "progress", "cache", "root", "compile")
 
 CITATION = """@inproceedings{chen2019fmpn,
   title     = {Facial Motion Prior Networks for Facial Expression Recognition},
@@ -104,7 +101,7 @@ def training_command(config: dict[str, Any]) -> str:
 
     def options(name: str) -> dict[str, Any]:
         named = json.loads(json.dumps(dataclasses.asdict(parse_config(["--config", name]))))
-        return {k: v for k, v in config.items() if k not in UNIMPORTANT and k in named and v != named[k]}
+        return {k: v for k, v in config.items() if k not in INDIFFERENT and k in named and v != named[k]}
 
     name, different = min(((name, options(name)) for name in config_names()), key=lambda pair: len(pair[1]))
     words = ["fmpn", "train", "--config", name]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -288,6 +289,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         precision=options.precision,
         masks_path=options.masks,
     )
+    if int(os.environ.get("RANK", 0)):
+        return
     result = {"model": options.model, **result}
     if options.json:
         print(json.dumps(result))
@@ -416,6 +419,8 @@ def _data_prepare(options: argparse.Namespace) -> None:
         entry = prepare_faces(
             faces, options.out, aligner, folds, options.root, options.shard_size, options.workers
         )
+        if int(os.environ.get("RANK", 0)):  # one process speaks for all that share the work
+            continue
         print(f"{options.out}, {faces.split}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
               f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "
               f"(listed in {options.out / 'skipped.csv'})")

@@ -7,6 +7,8 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from fmpn_timm.errors import InputError
+
 from .samples import FaceSet, Sample
 
 __all__ = ["FaceDataset"]
@@ -16,10 +18,12 @@ class FaceDataset(Dataset):
     """Faces ready for a model.
 
     Each item is a dict: ``image`` float32 (3, H, W), ``target`` float32 (K,) summing to 1, ``label`` int64 (),
-    ``index`` int64 () into the face set, and with prior masks ``mask`` float32 (1, H, W), the target of equation (2):
-    the prior mask of the sample's class or, with soft targets, the mixture of prior masks under them, which is the
-    mask that minimises the expected loss. With neutral faces, ``neutral`` float32 (3, H, W) is the one that stands for
-    the sample's subject, cropped, turned and lit as the face is.
+    ``index`` int64 () into the face set, ``broken`` bool (), and with prior masks ``mask`` float32 (1, H, W), the
+    target of equation (2): the prior mask of the sample's class or, with soft targets, the mixture of prior masks under
+    them, which is the mask that minimises the expected loss. With neutral faces, ``neutral`` float32 (3, H, W) is the
+    one that stands for the sample's subject, cropped, turned and lit as the face is.
+
+    An item that is asked for as ``(index, seed)`` is augmented from that seed, whatever was drawn before.
 
     Args:
         faces: The samples.
@@ -30,6 +34,8 @@ class FaceDataset(Dataset):
         soft: Use the raters' votes as target where known, else the label alone.
         cache: Keep decoded pictures in memory.
         neutral: Give neutral faces too; ``faces`` must be ``paired()``.
+        stand_in: Let the next whole face of the same class stand in for one whose picture is broken, and say so in
+            ``broken``; else a broken picture raises InputError.
     """
 
     def __init__(
@@ -41,12 +47,14 @@ class FaceDataset(Dataset):
             soft: bool = False,
             cache: bool = False,
             neutral: bool = False,
+            stand_in: bool = False,
     ):
         self.faces = faces
         self.transform = transform
         self.masks = masks
         self.neutral = faces.neutral_by_subject() if neutral else None
         self.pictures = {} if cache else None
+        self.stand_in = stand_in
         self.labels = torch.tensor([classes.index(s.expression) for s in faces.samples])
         self.targets = torch.nn.functional.one_hot(self.labels, len(classes)).float()
         if soft and all(s.votes is not None for s in faces.samples):
@@ -59,7 +67,35 @@ class FaceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.faces)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
+        index, seed = index if isinstance(index, tuple) else (index, None)
+        shown, item = self._whole(index, seed)
+        return {**item, "index": torch.tensor(index), "broken": torch.tensor(shown != index)}
+
+    def _whole(self, index: int, seed: int | None) -> tuple[int, dict[str, torch.Tensor]]:
+        """A face, or the one that stands in for it: its index, and what a model learns from it."""
+        try:
+            return index, self._seeded(index, seed)
+        except InputError:
+            if not self.stand_in:
+                raise
+            alike = torch.nonzero(self.labels == self.labels[index])[:, 0].tolist()
+            place = alike.index(index)
+            for other in alike[place + 1:] + alike[:place]:
+                try:
+                    return other, self._seeded(other, seed)
+                except InputError:
+                    continue
+            raise
+
+    def _seeded(self, index: int, seed: int | None) -> dict[str, torch.Tensor]:
+        if seed is None:
+            return self._item(index)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self._item(index)
+
+    def _item(self, index: int) -> dict[str, torch.Tensor]:
         sample, target = self.faces.samples[index], self.targets[index]
         pictures = {"image": self._image(sample)}
         if self.masks is not None:
@@ -69,7 +105,7 @@ class FaceDataset(Dataset):
         moved = self.transform(*pictures.values())
         moved = moved if len(pictures) > 1 else (moved,)
         item = {name: picture.as_subclass(torch.Tensor) for name, picture in zip(pictures, moved, strict=True)}
-        return {**item, "target": target, "label": self.labels[index], "index": torch.tensor(index)}
+        return {**item, "target": target, "label": self.labels[index]}
 
     def _image(self, sample: Sample) -> tv_tensors.Image:
         if self.pictures is None:

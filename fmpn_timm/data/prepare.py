@@ -13,11 +13,13 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -46,6 +48,8 @@ def prepare_faces(
 ) -> dict[str, Any]:
     """Write a split of a data set as a prepared set.
 
+    Processes that a launcher has started together (``accelerate launch``, ``torchrun``) share the shards.
+
     Args:
         faces: The split, read from its owner's folders.
         out: Folder of the prepared set; other splits of the same data set may be in it already.
@@ -73,26 +77,35 @@ def prepare_faces(
                        folds, [(s.source, s.expression) for s, _ in everything]], sort_keys=True)
     entry = {"split": faces.split, "options": faces.options, "shards": [p.name for p in paths],
              "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16], "complete": False}
-    info = _start(out, split, entry, faces, recipe and recipe.as_dict())
-
-    (out / "data").mkdir(parents=True, exist_ok=True)
+    rank, processes = _place()
+    if rank == 0:
+        info = _start(out, split, entry, faces, recipe and recipe.as_dict())
+        (out / "data").mkdir(parents=True, exist_ok=True)
+    _wait(processes)
     write = partial(_write_shard, classes=faces.classes, aligner=aligner, recipe=recipe and recipe.hash,
                     folds=folds or {}, root=None if root is None else str(root))
-    todo = [(path, chunk) for path, chunk in zip(paths, chunks, strict=True) if not path.is_file()]
-    done = sum(len(c) for c in chunks) - sum(len(c) for _, c in todo)
-    show = None if progress else True
-    with tqdm(total=len(everything), initial=done, desc=f"prepare {split}", unit="face", disable=show) as bar:
+    mine = list(zip(paths, chunks, strict=True))[rank::processes]
+    todo = [(path, chunk) for path, chunk in mine if not path.is_file()]
+    total = sum(len(chunk) for _, chunk in mine)
+    done = total - sum(len(chunk) for _, chunk in todo)
+    show = None if progress and rank == 0 else True
+    with tqdm(total=total, initial=done, desc=f"prepare {split}", unit="face", disable=show) as bar:
         for count in _map(write, todo, workers):
             bar.update(count)
 
-    entry |= _summary(out, paths, faces.classes)
-    if not entry["samples"]:
-        raise InputError(f"{faces.dataset} {faces.split}: no face in any of {len(everything)} pictures, see "
-                         f"{out / 'skipped.csv'}. Is the detector the right one? --as-is takes pictures as they are.")
-    draw_contact_sheet(_examples(paths, faces.classes), out / f"{split}.png", f"{faces.dataset} {faces.split}")
-    info["splits"][split] = entry | {"complete": True}
-    _write_json(out / "prepared.json", info)
-    return info["splits"][split]
+    _wait(processes)
+    if rank == 0:
+        _finish(info, entry, split, out, paths, faces, len(everything))
+    _wait(processes)
+    return json.loads((out / "prepared.json").read_text())["splits"][split]
+
+
+def _place() -> tuple[int, int]:
+    """Rank of this process, and how many there are."""
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if processes > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))  # for a slow one may lag a shard behind
+    return int(os.environ.get("RANK", 0)) if processes > 1 else 0, processes
 
 
 def _start(out: Path, split: str, entry: dict, faces: FaceSet, recipe: dict | None) -> dict[str, Any]:
@@ -114,6 +127,11 @@ def _start(out: Path, split: str, entry: dict, faces: FaceSet, recipe: dict | No
     out.mkdir(parents=True, exist_ok=True)
     _write_json(path, info)
     return info
+
+
+def _wait(processes: int) -> None:
+    if processes > 1:
+        torch.distributed.barrier()
 
 
 def _map(write: partial, todo: Sequence[tuple[Path, list]], workers: int) -> Iterator[int]:
@@ -245,6 +263,25 @@ def _png(image: np.ndarray) -> bytes:
 
 def _relative(source: str, root: str | None) -> str:
     return source.removeprefix(root.rstrip("/") + "/") if root else source
+
+
+def _finish(
+        info: dict[str, Any],
+        entry: dict[str, Any],
+        split: str,
+        out: Path,
+        paths: Sequence[Path],
+        faces: FaceSet,
+        pictures: int,
+) -> None:
+    """Count what all shards hold, draw the contact sheet, and say that the split is complete."""
+    entry |= _summary(out, paths, faces.classes)
+    if not entry["samples"]:
+        raise InputError(f"{faces.dataset} {faces.split}: no face in any of {pictures} pictures, see "
+                         f"{out / 'skipped.csv'}. Is the detector the right one? --as-is takes pictures as they are.")
+    draw_contact_sheet(_examples(paths, faces.classes), out / f"{split}.png", f"{faces.dataset} {faces.split}")
+    info["splits"][split] = entry | {"complete": True}
+    _write_json(out / "prepared.json", info)
 
 
 def _summary(out: Path, paths: Sequence[Path], classes: tuple[str, ...]) -> dict[str, Any]:

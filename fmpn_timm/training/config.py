@@ -1,5 +1,6 @@
 """The configuration of a training run: one YAML file, every field an option of the command line."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,9 +9,13 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
-__all__ = ["CONFIGS", "TrainConfig", "parse_config"]
+__all__ = ["CONFIGS", "INDIFFERENT", "TrainConfig", "parse_config"]
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+#: Options that decide nothing about what a run learns: it can be resumed with others.
+INDIFFERENT = ("name", "output", "resume", "checkpoint_every", "timeout", "workers", "progress", "cache", "root",
+               "max_broken", "compile")
 
 
 @dataclass
@@ -22,6 +27,9 @@ class TrainConfig:
         output: Folder of all runs.
         seed: Seed of weights, data order and augmentation.
         resume: ``auto`` goes on from the run's last checkpoint, if it has one.
+        checkpoint_every: Updates between two checkpoints within an epoch; 0 for none but at the end of each epoch (and
+            where Ctrl-C or SIGTERM stops the run).
+        timeout: Seconds that a process waits for the others of the run before it gives them up.
         arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I;
             or another system: ``derl`` and ``fn2en``, which have no backbone, and ``msca``.
         model_kwargs: Further arguments of the model, such as DeRL's ``unet: true`` or FN2EN's ``pools: 3``.
@@ -47,6 +55,8 @@ class TrainConfig:
         valid_fraction: Share of the training subjects to hold out for selection where there is no ``valid_split``.
         test_split: Split that is looked at once, at the end; none to report the selection split.
         soft_labels: Train on the raters' votes where the data set has them.
+        max_broken: Largest share of the training faces whose pictures may be broken: another face of the class stands
+            in for each, and ``skipped.json`` lists them. In validation and test none may be.
         cache: Keep decoded pictures in memory.
         workers: Processes that load data, beside the training process; 0 loads in the training process.
         priors: Prior masks: ``build`` from the training subjects' pairs, or a mask set's name or file.
@@ -84,6 +94,7 @@ class TrainConfig:
         label_smoothing: Share of the target that is spread over all classes.
         flip_test: Average the logits of each face and its mirror image in evaluation.
         precision: ``no`` (float32), ``bf16`` or ``fp16``.
+        sync_bn: Let batch norm see the whole batch of a step rather than each process its part; on GPUs.
         channels_last: Use the channels-last memory format.
         compile: Compile the training step.
         progress: Show progress bars.
@@ -93,6 +104,8 @@ class TrainConfig:
     output: str = "runs"
     seed: int = 0
     resume: Literal["auto"] | None = None
+    checkpoint_every: int = 0
+    timeout: int = 600
 
     arm: Literal["fmpn", "no_prior", "cnn", "derl", "fn2en", "msca"] = "fmpn"
     model_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -116,6 +129,7 @@ class TrainConfig:
     valid_fraction: float = 0.1
     test_split: str | None = None
     soft_labels: bool = False
+    max_broken: float = 0.01
     cache: bool = False
     workers: int = 0
 
@@ -154,12 +168,17 @@ class TrainConfig:
     label_smoothing: float = 0.0
     flip_test: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
+    sync_bn: bool = False
     channels_last: bool = False
     compile: bool = False
     progress: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def decisive(self) -> dict[str, Any]:
+        """The options that decide what a run learns, JSON-serialisable."""
+        return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in INDIFFERENT}))
 
     @property
     def folder(self) -> Path:

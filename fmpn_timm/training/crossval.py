@@ -24,10 +24,11 @@ from filelock import FileLock
 
 from fmpn_timm.errors import InputError
 
+from .checkpoint import write_text
 from .config import TrainConfig
 from .data import find_folds
 from .figures import draw_confusion, draw_folds
-from .loop import _comparable, _write, train
+from .loop import train
 from .metrics import summarize
 from .predictions import Predictions, read_predictions
 from .statistics import clustered_bootstrap, corrected_t_test, mcnemar, t_interval, wilcoxon
@@ -110,7 +111,7 @@ def cross_validate(
     outside = [n for n in folds or () if n not in found.numbers]
     if outside:
         raise InputError(f"--folds {', '.join(map(str, outside))}: {found.of} has folds {found.span}.")
-    common = {k: v for k, v in _comparable(config).items() if k not in ("arm", "seed", "fold")}
+    common = {k: v for k, v in config.decisive().items() if k not in ("arm", "seed", "fold")}
     plan = Plan(found.dataset, found.protocol, found.numbers, tuple(folds or found.numbers), tuple(seeds),
                 tuple(sort_arms(arms)), common)
     _enter(config.folder, plan)
@@ -167,9 +168,9 @@ def report(folder: Path) -> dict[str, Any]:
         found["text"] = _text(plan, found)
         if results:
             _draw(folder, plan, found)
-            _write(folder / "table.tex", _text(plan, found, latex=True) + "\n")
-        _write(folder / "table.md", found["text"] + "\n")
-        _write(folder / "crossval.json", json.dumps(found, indent=1) + "\n")
+            write_text(folder / "table.tex", _text(plan, found, latex=True) + "\n")
+        write_text(folder / "table.md", found["text"] + "\n")
+        write_text(folder / "crossval.json", json.dumps(found, indent=1) + "\n")
     return found
 
 
@@ -253,7 +254,7 @@ def _enter(folder: Path, plan: Plan) -> None:
                 seeds=tuple(sorted({*before.seeds, *plan.seeds})),
                 arms=tuple(sort_arms({*before.arms, *plan.arms})),
             )
-        _write(_plan_path(folder), json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+        write_text(_plan_path(folder), json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
 
 
 # Claims: which process trains a run.

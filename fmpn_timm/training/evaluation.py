@@ -18,8 +18,9 @@ from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet, draw_sheet
 
 from .metrics import summarize, versions
+from .processes import create_accelerator
 
-__all__ = ["evaluate", "mean_masks", "predict"]
+__all__ = ["evaluate", "leave_out_broken", "mean_masks", "predict"]
 
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -52,7 +53,8 @@ def predict(
         precision: ``no`` (float32), ``bf16`` or ``fp16``.
 
     Returns:
-        Logits (N, K) and labels (N,), on the CPU.
+        Logits (N, K) and labels (N,), on the CPU, in the order of the data set. The label of a face that another stands
+        in for, since its picture is broken, is -1.
     """
     model.eval()
     logits, labels = [], []
@@ -65,7 +67,8 @@ def predict(
             output = model(faces)
             if flip:
                 output = (output + model(faces.flip(-1))) / 2
-        output, label = accelerator.gather_for_metrics((output.float(), batch["label"]))
+        label = batch["label"].where(~batch["broken"], -1)
+        output, label = accelerator.gather_for_metrics((output.float(), label))
         logits.append(output.cpu())
         labels.append(label.cpu())
     return torch.cat(logits), torch.cat(labels)
@@ -95,13 +98,41 @@ def mean_masks(
     for batch in loader:
         with autocast(accelerator, precision):
             masks = model.motion_mask(batch["image"])
-        masks, labels = accelerator.gather_for_metrics((masks.float(), batch["label"]))
-        member = nn.functional.one_hot(labels, len(classes)).T.float()  # (K, B)
+        labels = batch["label"].where(~batch["broken"], len(classes))
+        masks, labels = accelerator.gather_for_metrics((masks.float(), labels))
+        member = nn.functional.one_hot(labels, len(classes) + 1).T[:-1].float()  # (K, B)
         total = total + torch.einsum("kb,bhw->khw", member, masks[:, 0]).cpu()
         count += member.sum(1).cpu()
     means = total / count.clamp(min=1)[:, None, None]
     found = tuple(name for name, n in zip(classes, count, strict=True) if n)
     return MaskSet(means.clamp(0, 1), classes, data=f"mean motion masks, {of}").select(found)
+
+
+def leave_out_broken(
+        faces: FaceSet, logits: torch.Tensor, labels: torch.Tensor, max_broken: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """Leave faces with broken pictures out of what ``predict`` returned.
+
+    Args:
+        faces: The faces it was run on.
+        logits: Their logits (N, K).
+        labels: Their labels (N,), -1 for the broken ones.
+        max_broken: Largest share of them that may be broken.
+
+    Returns:
+        Logits and labels of the others, and the sources of the broken ones.
+
+    Raises:
+        InputError: More are broken than may be; the message counts and lists them.
+    """
+    broken = [faces.samples[i].source for i in torch.nonzero(labels < 0)[:, 0].tolist()]
+    if len(broken) > max_broken * len(faces):
+        listed = ", ".join(broken[:20]) + (f" and {len(broken) - 20} more" if len(broken) > 20 else "")
+        raise InputError(
+            f"{len(broken)} of {len(faces)} pictures of {faces.dataset} {faces.split} are broken or missing: {listed}. "
+            "Fetch them again, or remove them and their labels: figures without them would be of another set."
+        )
+    return logits[labels >= 0], labels[labels >= 0], broken
 
 
 def evaluate(
@@ -113,6 +144,7 @@ def evaluate(
         workers: int = 0,
         precision: str = "no",
         masks_path: str | Path | None = None,
+        max_broken: float = 0.0,
 ) -> dict[str, Any]:
     """Evaluate a trained model on a face set, with the model's own preprocessing and class order.
 
@@ -125,13 +157,15 @@ def evaluate(
         workers: Processes that load data.
         precision: ``no`` (float32), ``bf16`` or ``fp16``.
         masks_path: Picture file to draw the mean motion mask of each class to, for FMPN models.
+        max_broken: Largest share of the samples whose pictures may be broken; they are left out and listed.
 
     Returns:
         The figures of ``summarize``, and what they are of: ``dataset``, ``split``, ``rule``, ``options``, ``flip``,
-        ``left_out`` (samples by class), ``versions``.
+        ``left_out`` (samples by class), ``broken`` (sources of the broken pictures), ``versions``.
 
     Raises:
-        InputError: The data has classes the model does not know, or the model has no class names or no masks to draw.
+        InputError: More pictures are broken than may be, the data has classes the model does not know, or the model has
+            no class names or no masks to draw.
     """
     classes = class_names(model)
     unknown = {name: n for name, n in faces.per_class().items() if n and name not in classes}
@@ -145,16 +179,19 @@ def evaluate(
         raise InputError(f"{faces.dataset} {faces.split} has no sample of a class that the model knows.")
     if masks_path is not None and not isinstance(model, FMPN):
         raise InputError(f"{type(model).__name__} has no motion masks: leave --masks out, or give an FMPN model.")
-    accelerator = Accelerator()
+    accelerator = create_accelerator()
     cfg = model.pretrained_cfg
     size = cfg["input_size"][-1]
     transform = eval_transform(size, round(size / cfg["crop_pct"]), cfg["mean"], cfg["std"])
-    loader = DataLoader(FaceDataset(faces, classes, transform), batch_size=batch_size, num_workers=workers)
-    loader = accelerator.prepare(loader)
+    dataset = FaceDataset(faces, classes, transform, stand_in=True)
+    loader = accelerator.prepare(DataLoader(dataset, batch_size=batch_size, num_workers=workers))
     logits, labels = predict(model.to(accelerator.device), loader, accelerator, flip, precision=precision)
+    logits, labels, broken = leave_out_broken(faces, logits, labels, max_broken)
     if masks_path is not None:
         of = f"{faces.dataset} {faces.split}"
-        draw_sheet(mean_masks(model, loader, accelerator, classes, of, precision), masks_path)
+        masks = mean_masks(model, loader, accelerator, classes, of, precision)
+        if accelerator.is_main_process:
+            draw_sheet(masks, masks_path)
     return {
         "dataset": faces.dataset,
         "split": faces.split,
@@ -163,5 +200,6 @@ def evaluate(
         "options": faces.options,
         "flip": flip,
         "left_out": unknown,
+        "broken": broken,
         "versions": versions(),
     }

@@ -2,10 +2,11 @@
 
 import csv
 import dataclasses
+import errno
 import io
 import json
 import math
-import os
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, set_seed
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -22,6 +24,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fmpn_timm.data.dataset import FaceDataset
+from fmpn_timm.data.sampler import EpochSampler, mix_seeds
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.transforms import eval_transform, train_transform
 from fmpn_timm.errors import InputError
@@ -29,45 +32,58 @@ from fmpn_timm.hub import save_model
 from fmpn_timm.models import FMPN
 from fmpn_timm.priors import draw_sheet
 
-from .checkpoint import Checkpoints
+from .checkpoint import Checkpoints, write_text
 from .config import TrainConfig
 from .data import Data, paired_faces, prepare_data
-from .evaluation import autocast, mean_masks, predict
+from .evaluation import autocast, leave_out_broken, mean_masks, predict
 from .figures import Sheet, draw_confusion, sheet_of
-from .interrupt import Interrupt
+from .guards import LossGuard, Watch, out_of_memory
+from .interrupt import Interrupt, ignore_signals
 from .metrics import summarize, versions
 from .predictions import predictions_csv
+from .processes import create_accelerator, lost_process
 from .systems import PICTURES, Stage, create_model, create_stages
 
 __all__ = ["train"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
     """Train as configured.
 
+    What a run learns is a function of its configuration and the number of its processes alone: data order,
+    augmentation and dropout are drawn from (seed, epoch, face or batch), so that a run that was killed and resumed ends
+    with the weights of one that was not, bit for bit on a CPU.
+
     Writes to ``<output>/<name>``: ``config.json``, ``summary.csv`` (one row an epoch), TensorBoard events (where it is
-    installed), ``checkpoints/``, and at the end ``summary.json``, ``predictions.csv`` (each sample reported on),
-    ``confusion.png``, ``priors.png``, ``masks.png`` (faces with their masks), ``mean_masks.png`` (mean mask of each
-    class), for DeRL ``neutral.png`` (faces with their neutral faces) instead, for MSCA ``embedding.png`` (a map of the
-    embeddings), and ``model/``, which ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
+    installed), ``checkpoints/``, ``skipped.json`` (training faces with broken pictures, if any), and at the end
+    ``summary.json``, ``predictions.csv`` (each sample reported on), ``confusion.png``, ``priors.png``, ``masks.png``
+    (faces with their masks), ``mean_masks.png`` (mean mask of each class), for DeRL ``neutral.png`` (faces with their
+    neutral faces) instead, for MSCA ``embedding.png`` (a map of the embeddings), and ``model/``, which
+    ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
 
     Returns:
         The contents of ``summary.json``.
 
     Raises:
-        InputError: Bad input; the message names it and the mend.
+        InputError: Bad input, or a run that cannot go on; the message names it and the mend.
+        KeyboardInterrupt: Ctrl-C; a checkpoint is written.
+        SystemExit: SIGTERM; a checkpoint is written, and the status is 143.
     """
     if config.batch_size % config.accumulate:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
     if config.size > config.load_size:
         raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise it.")
-    accelerator = Accelerator(
+    accelerator = create_accelerator(
+        config.timeout,
         mixed_precision=config.precision,
         gradient_accumulation_steps=config.accumulate,
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),
         log_with="tensorboard" if _has_tensorboard() else None,
         project_dir=config.output,
     )
+    if config.sync_bn and accelerator.device.type == "cpu":
+        raise InputError("--sync_bn needs GPUs: leave it out, or take a backbone without batch norm.")
     config = _choose_folder(config, accelerator)
     folder = config.folder
     if (folder / "summary.json").is_file():
@@ -79,24 +95,52 @@ def train(config: TrainConfig) -> dict[str, Any]:
         with Interrupt() as interrupt:
             summary = _train(config, accelerator, interrupt)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"Finished epochs are kept: go on with the same options and --name {config.name} --resume auto."
-        ) from None
+        raise KeyboardInterrupt(f"Go on with the same options and --name {config.name} --resume auto.") from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise InputError(
+            f"The disk is full ({error}). The checkpoints are whole: make room, then go on with the same options and "
+            f"--name {config.name} --resume auto."
+        ) from error
+    except RuntimeError as error:
+        if not lost_process(error):
+            raise
+        how = f"waited {config.timeout} s in vain for" if "Timed out" in str(error) else "lost"
+        raise InputError(
+            f"Process {accelerator.process_index} has {how} another process of the run: see what ended that one, then "
+            f"go on with the same options and --name {config.name} --resume auto."
+        ) from error
     accelerator.end_training()
     return summary
 
 
 def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) -> dict[str, Any]:
+    checkpoints = Checkpoints(config.folder / "checkpoints", accelerator)
+    checkpoint = checkpoints.last() if config.resume == "auto" else None
+    state = checkpoints.state(checkpoint) if checkpoint else {}
+    if state:
+        _check_unchanged(checkpoint, state["config"], _comparable(config, accelerator))
+    if accelerator.is_main_process:
+        write_text(config.folder / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
     data = prepare_data(config, accelerator)
     model = create_model(config, data.classes, data.train.recipe)
+    if config.sync_bn:
+        model = convert_sync_batchnorm(model)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    checkpoints = Checkpoints(config.folder / "checkpoints", accelerator)
-    run = Run(config, accelerator, data, model, checkpoints, interrupt)
-    accelerator.init_trackers(config.name)
-    run.resume()
+    run = Run(config, accelerator, data, model, checkpoints, Watch(config, accelerator, data.train, interrupt))
+    if state:
+        run.resume(checkpoint, state)
+    # of epochs that were told of but not kept, TensorBoard is to forget what it was told
+    accelerator.init_trackers(config.name, init_kwargs={"tensorboard": {"purge_step": run.done + 1}})
+    stages = create_stages(config, model)
+    for stage in stages:
+        if stage.batch_size % (config.accumulate * accelerator.num_processes):
+            raise InputError(f"The batch of stage {stage.name}, {stage.batch_size} faces, must be a multiple of "
+                             f"{accelerator.num_processes} processes x --accumulate {config.accumulate}.")
     before = 0
-    for stage in create_stages(config, model):
+    for stage in stages:
         run.stage(stage, before)
         before += stage.epochs
     return run.finish()
@@ -111,32 +155,29 @@ class Run:
     data: Data
     model: nn.Module
     checkpoints: Checkpoints
-    interrupt: Interrupt
-    done: int = 0  # epochs finished, over both stages
-    best: int = 0  # the best epoch of stage 2, counted over both stages
+    watch: Watch
+    done: int = 0  # epochs finished, over all stages
+    batches: int = 0  # of the epoch under way, on each process
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)  # of the losses of these batches, on this process
+    best: int = 0  # the best epoch of those that classify, counted over all stages
     best_score: float = -math.inf
-    seconds: float = 0.0  # spent training before this start
+    seconds: float = 0.0  # spent on finished epochs
+    elapsed: float = 0.0  # spent on the epoch under way before this start
     history: list[dict[str, Any]] = field(default_factory=list)
     evaluated: nn.Module | None = None  # what is evaluated: the model, or its moving average
     resumed_from: Path | None = None
 
-    def resume(self) -> None:
-        """Take up the progress of the last checkpoint, if that is asked for and there is one."""
-        checkpoint = self.checkpoints.last() if self.config.resume == "auto" else None
-        if checkpoint is None:
-            return
-        state = self.checkpoints.state(checkpoint)
-        now = _comparable(self.config)
-        changed = [f"{k}: {state['config'].get(k)} -> {now[k]}" for k in now if state["config"].get(k) != now[k]]
-        if changed:
-            raise InputError(
-                f"{checkpoint} belongs to another configuration ({'; '.join(changed)}). Give the same options to "
-                "resume, or another --name."
-            )
-        self.done, self.best, self.best_score = state["done"], state["best"], state["best_score"]
-        self.history, self.seconds = state["history"], state["seconds"]
+    def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
+        """Take up the progress of a checkpoint; the stage that it belongs to takes up the rest."""
+        self.done, self.batches = state["done"], state["batches"]
+        sums = state["sums"][self.accelerator.process_index]
+        self.sums = {key: torch.tensor(value, device=self.accelerator.device) for key, value in sums.items()}
+        self.best, self.best_score = state["best"], state["best_score"]
+        self.watch.broken = dict(state["broken"])
+        self.history, self.seconds, self.elapsed = state["history"], state["seconds"], state["elapsed"]
         self.resumed_from = checkpoint
-        self.accelerator.print(f"Resuming {self.config.folder} after epoch {self.done}.")
+        place = f" and {self.batches} batches" if self.batches else ""
+        self.accelerator.print(f"Resuming {self.config.folder} after {self.done} epochs{place}.")
 
     def stage(self, stage: Stage, before: int) -> None:
         """Train one stage, from where the run stands.
@@ -152,17 +193,20 @@ class Run:
             return
         set_seed(config.seed + before)  # so that a stage does not depend on how far others drew random numbers
         accelerator.free_memory()
+        self.watch.losses = LossGuard()
         model.requires_grad_(False)
         for parameter in (p for group in stage.groups for p in group["params"]):
             parameter.requires_grad_(True)
         optimizer = _create_optimizer(config, stage)
-        per_step = max(stage.batch_size // config.accumulate // accelerator.num_processes, 1)
+        per_step = stage.batch_size // config.accumulate // accelerator.num_processes
         train, valid = self.data.train, self.data.valid
         if stage.neutral:
             train, valid = paired_faces(train), paired_faces(valid)
             accelerator.print(f"Stage {stage.name}: {len(self.data.train) - len(train)} of {len(self.data.train)} "
                               "training faces have no neutral face of their subject and are left out.")
+        self.watch.faces = train
         train_loader = self._loader(train, per_step, train=True, with_mask=stage.masks, with_neutral=stage.neutral)
+        sampler = train_loader.sampler
         with_mask, with_neutral = (carried and stage.error is not None for carried in (stage.masks, stage.neutral))
         valid_loader = self._loader(valid, per_step, False, with_mask, with_neutral)
         prepared = accelerator.prepare(stage.task, optimizer, train_loader, valid_loader)
@@ -174,34 +218,40 @@ class Run:
         ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
         self.evaluated = ema.module if ema else model
 
-        if self.resumed_from and self.done > before:
+        if self.resumed_from and (self.done, self.batches) > (before, 0):
             accelerator.load_state(str(self.resumed_from))
             scheduler.load_state_dict(self.checkpoints.state(self.resumed_from)["scheduler"])
             if ema:
                 self.checkpoints.load_evaluated(self.resumed_from, ema.module)
 
         for epoch in range(self.done - before, stage.epochs):
+            clock = time.time() - self.elapsed
             train_loader.set_epoch(before + epoch)
-            clock = time.time()
+            sampler.start = self.batches * per_step * accelerator.num_processes
+            update = epoch * updates + math.ceil(self.batches / config.accumulate)
             title = f"{stage.name} {epoch + 1}/{stage.epochs}"
-            losses = self._epoch(title, task, train_loader, optimizer, scheduler, ema, epoch * updates)
-            row = {"stage": stage.name, "epoch": epoch + 1, "lr": scheduler.get_last_lr()[-1], **losses}
-            if stage.error is not None:
-                row["valid_loss"] = self._error(stage, valid_loader)
-            else:
-                metrics = self._evaluate(valid_loader)
-                row |= {"valid_accuracy": metrics["accuracy"], "valid_macro_f1": metrics["macro_f1"]}
-                if metrics["accuracy"] > self.best_score:
-                    self.best, self.best_score = before + epoch + 1, metrics["accuracy"]
+            try:
+                losses = self._epoch(title, task, train_loader, optimizer, scheduler, ema, update, clock)
+                row = {"stage": stage.name, "epoch": epoch + 1, "lr": scheduler.get_last_lr()[-1], **losses}
+                self._share_buffers()
+                if stage.error is not None:
+                    row["valid_loss"] = self._error(stage, valid_loader)
+                else:
+                    metrics = self._evaluate(self.data.valid, valid_loader)
+                    row |= {"valid_accuracy": metrics["accuracy"], "valid_macro_f1": metrics["macro_f1"]}
+                    if metrics["accuracy"] > self.best_score:
+                        self.best, self.best_score = before + epoch + 1, metrics["accuracy"]
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                raise InputError(_smaller_batch(config, stage, title, per_step)) from error
             row["seconds"] = round(time.time() - clock, 1)
             self.seconds += row["seconds"]
-            self.done = before + epoch + 1
+            self.done, self.batches, self.sums, self.elapsed = before + epoch + 1, 0, {}, 0.0
             self.history.append(row)
             self._report(row)
-            self.checkpoints.save(self.done, self.best, self.evaluated, {
-                "done": self.done, "best": self.best, "best_score": self.best_score, "history": self.history,
-                "seconds": self.seconds, "scheduler": scheduler.state_dict(), "config": _comparable(config),
-            })
+            self._save(scheduler)
+            self._stop_if(self.watch.asked())
         self.resumed_from = None
         if stage.error is not None and ema:
             model.load_state_dict(ema.module.state_dict())  # the next stage starts from the averaged weights
@@ -224,16 +274,21 @@ class Run:
             transform = eval_transform(config.size, config.load_size, mean, std)
         masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
         soft = train and config.soft_labels
-        dataset = FaceDataset(faces, self.data.classes, transform, masks, soft, config.cache, with_neutral)
+        stand_in = train or not (with_mask or with_neutral)  # an error of pictures has no place for the label -1
+        dataset = FaceDataset(
+            faces, self.data.classes, transform, masks, soft, config.cache, with_neutral, stand_in=stand_in
+        )
         if train and len(dataset) < batch_size * self.accelerator.num_processes:
             raise InputError(f"{len(dataset)} training faces do not fill a batch of {batch_size}: lower --batch_size.")
         return DataLoader(
             dataset,
             batch_size=batch_size if train else 2 * batch_size,
-            shuffle=train,
+            sampler=EpochSampler(len(dataset), config.seed) if train else None,
             drop_last=train,
+            generator=torch.Generator(),  # or else each pass draws a random number that others miss
             num_workers=config.workers,
             persistent_workers=config.workers > 0,
+            worker_init_fn=ignore_signals,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -246,52 +301,83 @@ class Run:
             scheduler: LambdaLR,
             ema: ModelEmaV3 | None,
             update: int,
+            clock: float,
     ) -> dict[str, float]:
-        """One epoch of updates, the first of them the given one; the mean of each loss."""
+        """The rest of an epoch, the first of its updates the given one; the mean of each loss over the whole epoch."""
         config, accelerator = self.config, self.accelerator
         task.train()
-        sums, count = {}, 0
         show = config.progress and accelerator.is_main_process
-        bar = tqdm(loader, desc=title, unit="batch", disable=None if show else True, leave=False)
+        bar = tqdm(loader, desc=title, unit="batch", disable=None if show else True, leave=False, initial=self.batches)
+        losses, seen = [], []  # of the update under way
         for batch in bar:
-            self.interrupt.check()
+            set_seed(mix_seeds(config.seed, self.done, self.batches, accelerator.process_index))  # of dropout
             faces = batch["image"]
             if config.channels_last:
                 faces = faces.contiguous(memory_format=torch.channels_last)
             with accelerator.accumulate(task):
                 result = task(faces, batch)
-                loss = result["loss"]
-                if not torch.isfinite(loss):
-                    sources = [loader.dataset.faces.samples[i].source for i in batch["index"][:3].tolist()]
-                    raise InputError(
-                        f"The loss is {loss.item()} in {title}, at a batch that starts with {', '.join(sources)}. "
-                        f"Lower --lr (now {config.lr:g}), clip gradients (--clip 1) or use --precision no."
-                    )
-                accelerator.backward(loss)
-                if accelerator.sync_gradients and config.clip:
-                    accelerator.clip_grad_norm_(task.parameters(), config.clip)
+                accelerator.backward(result["loss"])
+                losses.append(result["loss"].detach())
+                seen.append(torch.stack((batch["index"], batch["broken"].long())))
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(task.parameters(), config.clip or math.inf)
+                    asked = self.watch.check(title, losses, norm, seen)
+                    losses, seen = [], []
                 optimizer.step()
                 optimizer.zero_grad()
+            for key, value in result.items():
+                if key.endswith("loss"):
+                    self.sums[key] = self.sums.get(key, 0) + value.detach().float()
+            self.batches += 1
+            if show and self.batches % 10 == 0:
+                bar.set_postfix(loss=f"{float(self.sums['loss']) / self.batches:.4f}")
             if accelerator.sync_gradients:
                 scheduler.step()
                 update += 1
                 if ema:
                     ema.update(self.model, step=update)
-            for key, value in result.items():
-                if key.endswith("loss"):
-                    sums[key] = sums.get(key, 0) + value.detach()
-            count += 1
-            if show and count % 10 == 0:
-                bar.set_postfix(loss=f"{float(sums['loss']) / count:.4f}")
-        return {f"train_{key}": round(float(accelerator.reduce(v / count, "mean")), 6) for key, v in sums.items()}
+                if asked or (config.checkpoint_every and update % config.checkpoint_every == 0):
+                    self.elapsed = time.time() - clock
+                    self._save(scheduler)
+                    self._stop_if(asked)
+        means = {key: accelerator.reduce(value / self.batches, "mean") for key, value in self.sums.items()}
+        return {f"train_{key}": round(float(mean), 6) for key, mean in means.items()}
 
-    def _evaluate(self, loader: DataLoader) -> dict[str, Any]:
-        return summarize(*self._predict(loader), self.data.classes)
+    def _save(self, scheduler: LambdaLR) -> None:
+        sums = gather_object([{key: float(value) for key, value in self.sums.items()}])
+        self.checkpoints.save({
+            "done": self.done, "batches": self.batches, "sums": sums, "best": self.best, "best_score": self.best_score,
+            "broken": list(self.watch.broken.items()), "history": self.history, "seconds": self.seconds,
+            "elapsed": self.elapsed, "scheduler": scheduler.state_dict(),
+            "config": _comparable(self.config, self.accelerator),
+        }, self.evaluated)
 
-    def _predict(self, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
+    def _stop_if(self, asked: int) -> None:
+        """End the run, just after a checkpoint, if a signal has asked for it."""
+        if asked == signal.SIGTERM:
+            self.accelerator.end_training()
+            if self.accelerator.is_main_process:
+                print(f"Stopped by SIGTERM; a checkpoint is written. Go on with the same options and --name "
+                      f"{self.config.name} --resume auto.", file=sys.stderr, flush=True)
+            raise SystemExit(128 + asked)
+        if asked:
+            raise KeyboardInterrupt
+
+    def _share_buffers(self) -> None:
+        """Give all processes the statistics of batch norm of the first, which are the ones that are kept."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.evaluated.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def _evaluate(self, faces: FaceSet, loader: DataLoader) -> dict[str, Any]:
+        return summarize(*self._predict(faces, loader), self.data.classes)
+
+    def _predict(self, faces: FaceSet, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and labels of all faces; none may be broken."""
         config = self.config
         how = (config.flip_test, config.progress, config.channels_last, config.precision)
-        return predict(self.evaluated, loader, self.accelerator, *how)
+        logits, labels = predict(self.evaluated, loader, self.accelerator, *how)
+        return leave_out_broken(faces, logits, labels)[:2]
 
     @torch.inference_mode()
     def _error(self, stage: Stage, loader: DataLoader) -> float:
@@ -316,28 +402,30 @@ class Run:
         writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(k for r in self.history for k in r)))
         writer.writeheader()
         writer.writerows(self.history)
-        _write(self.config.folder / "summary.csv", text.getvalue())
+        write_text(self.config.folder / "summary.csv", text.getvalue())
 
     def finish(self) -> dict[str, Any]:
         """Load the best epoch, look at the test split, write results, pictures and the model folder."""
         config, accelerator, data, model = self.config, self.accelerator, self.data, self.model
         accelerator.wait_for_everyone()
-        self.checkpoints.load_evaluated(self.checkpoints.path(self.best), model)
+        self.checkpoints.load_best(self.best, model)
         self.evaluated = model.to(accelerator.device)
         batch_size = max(config.batch_size // accelerator.num_processes, 1)
 
         def loader(faces: FaceSet) -> DataLoader:
             return accelerator.prepare(self._loader(faces, batch_size, train=False, with_mask=False))
 
-        logits, labels = self._predict(loader(data.test or data.valid))
+        shown = data.test or data.valid
+        logits, labels = self._predict(shown, loader(shown))
         reported = summarize(logits, labels, data.classes)
-        valid = self._evaluate(loader(data.valid)) if data.test is not None else reported
+        valid = self._evaluate(data.valid, loader(data.valid)) if data.test is not None else reported
         summary = {
             "data": {"dataset": config.dataset, **data.train.options},
             "rule": data.train.options.get("rule"),
             "split": {"train": data.train.split, "selected on": data.valid.split,
-                      "reported on": (data.test or data.valid).split},
+                      "reported on": shown.split},
             "samples": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test or ())},
+            "skipped": self.watch.skipped(),
             "seed": config.seed,
             "arm": config.arm,
             "best_epoch": self.history[self.best - 1]["epoch"],
@@ -352,16 +440,16 @@ class Run:
         }
         of = f"{config.dataset} {summary['split']['reported on']}, seed {config.seed}"
         if isinstance(model, FMPN):
-            test_loader = loader(data.test or data.valid)
+            test_loader = loader(shown)
             masks = mean_masks(model, test_loader, accelerator, data.classes, of, config.precision)
         if config.arm in PICTURES:
-            PICTURES[config.arm](model, loader(data.test or data.valid), accelerator, data.classes, of, config)
+            PICTURES[config.arm](model, loader(shown), accelerator, data.classes, of, config)
         if accelerator.is_main_process:
             folder = config.folder
             draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")
             sheet = sheet_of(model)
             if sheet is not None:
-                self._draw_faces(data.test or data.valid, sheet, folder / sheet.name)
+                self._draw_faces(shown, sheet, folder / sheet.name)
             if isinstance(model, FMPN):
                 draw_sheet(masks, folder / "mean_masks.png")
             results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}
@@ -369,9 +457,9 @@ class Run:
                        {"results.json": results}, data.train.recipe)
             if data.priors is not None:
                 data.priors.save(folder / "model" / "priors.safetensors")
-            said = predictions_csv(data.test or data.valid, logits, labels, data.classes, config.root)
-            _write(folder / "predictions.csv", said)
-            _write(folder / "summary.json", json.dumps(summary, indent=2))
+            said = predictions_csv(shown, logits, labels, data.classes, config.root)
+            write_text(folder / "predictions.csv", said)
+            write_text(folder / "summary.json", json.dumps(summary, indent=2))
         accelerator.wait_for_everyone()
         return summary
 
@@ -423,21 +511,32 @@ def _choose_folder(config: TrainConfig, accelerator: Accelerator) -> TrainConfig
             number += 1
         config = dataclasses.replace(config, name=names[0])
         config.folder.mkdir(parents=True, exist_ok=True)
-        _write(config.folder / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
     broadcast_object_list(names)
     return dataclasses.replace(config, name=names[0])
 
 
-def _comparable(config: TrainConfig) -> dict[str, Any]:
+def _comparable(config: TrainConfig, accelerator: Accelerator) -> dict[str, Any]:
     """What must be the same to resume a run."""
-    elsewhere = ("name", "output", "resume", "workers", "progress", "cache", "root", "compile")
-    return json.loads(json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k not in elsewhere}))
+    return {**config.decisive(), "processes": accelerator.num_processes}
 
 
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+def _check_unchanged(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [f"{key}: {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
+    if changed:
+        raise InputError(
+            f"{checkpoint} belongs to another configuration ({'; '.join(changed)}). Give the same options to "
+            "resume, or another --name."
+        )
+
+
+def _smaller_batch(config: TrainConfig, stage: Stage, title: str, per_step: int) -> str:
+    """What to say when the memory has run out."""
+    said = f"Out of memory in {title}, with {per_step} faces a step on each process."
+    if per_step == 1:
+        return f"{said} Lower --size, or take a smaller --backbone."
+    option = "batch_size" if stage.error is None else "mask_batch_size"
+    return (f"{said} Try {per_step // 2}: the same updates in smaller steps with --accumulate {2 * config.accumulate}, "
+            f"or smaller ones with --{option} {stage.batch_size // 2}.")
 
 
 def _has_tensorboard() -> bool:

@@ -1,5 +1,7 @@
 """Tests of the torch data set."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.utils.data import DataLoader
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.data.transforms import eval_transform, train_transform
+from fmpn_timm.errors import InputError
 
 CLASSES = ("neutral", "happiness", "fear")
 VOTES = ((1.0, 0.0, 0.0), (0.2, 0.7, 0.1), (0.0, 0.25, 0.75), (0.1, 0.5, 0.4))
@@ -50,7 +53,7 @@ def test_items_without_masks(transform):
     assert len(dataset) == 4
     for i, label in enumerate((0, 1, 2, 1)):
         item = dataset[i]
-        assert set(item) == {"image", "target", "label", "index"}
+        assert set(item) == {"image", "target", "label", "index", "broken"}
         assert type(item["image"]) is torch.Tensor and item["image"].dtype == torch.float32
         picture = torch.from_numpy(faces.samples[i].picture()).permute(2, 0, 1) / 255
         torch.testing.assert_close(item["image"], picture)
@@ -142,7 +145,8 @@ def test_masks_are_cropped_with_the_faces(masks):
 def test_loader_stacks_the_items(transform, masks):
     batch = next(iter(DataLoader(FaceDataset(face_set(), CLASSES, transform, masks, soft=True), batch_size=4)))
     shapes = {key: tuple(value.shape) for key, value in batch.items()}
-    assert shapes == {"image": (4, 3, 6, 6), "mask": (4, 1, 6, 6), "target": (4, 3), "label": (4,), "index": (4,)}
+    assert shapes == {"image": (4, 3, 6, 6), "mask": (4, 1, 6, 6), "target": (4, 3), "label": (4,), "index": (4,),
+                      "broken": (4,)}
     torch.testing.assert_close(batch["target"].sum(1), torch.ones(4))
 
 
@@ -201,3 +205,41 @@ def test_cache_keeps_neutral_faces_too(transform):
         items = [dataset[i] for i in range(len(dataset))]
     assert [s.picture.loaded for s in (*faces.samples, *faces.neutral)] == [1, 1, 1, 1, 1]
     torch.testing.assert_close(items[0]["neutral"], items[1]["image"])
+
+
+def test_a_seeded_item_depends_on_its_seed_alone_and_draws_nothing_from_outside(masks):
+    transform = train_transform(4, SIZE, (0.5,) * 3, (0.5,) * 3, rotate=20, jitter=0.5, erase=1.0)
+    dataset = FaceDataset(face_set(), CLASSES, transform, masks)
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first = dataset[2, 7]
+    assert torch.equal(torch.rand(3), expected)
+    again, other = dataset[2, 7], dataset[2, 8]
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["image"], other["image"])
+
+
+def broken_picture() -> np.ndarray:
+    raise InputError("1.png: broken picture. Fetch it again.")
+
+
+def test_the_next_whole_face_of_the_class_stands_in_for_a_broken_one(transform, masks):
+    faces = face_set()
+    samples = tuple(replace(s, picture=broken_picture) if i == 1 else s for i, s in enumerate(faces.samples))
+    faces = replace(faces, samples=samples)
+    whole = FaceDataset(faces, CLASSES, transform, masks, soft=True)
+    with pytest.raises(InputError, match="1.png"):
+        whole[1]
+    item = FaceDataset(faces, CLASSES, transform, masks, soft=True, stand_in=True)[1]
+    assert int(item["index"]) == 1 and bool(item["broken"])
+    for key in ("image", "target", "mask", "label"):
+        assert torch.equal(item[key], whole[3][key])
+    assert not whole[3]["broken"]
+
+
+def test_a_class_without_a_whole_face_has_no_stand_in(transform):
+    faces = face_set()
+    faces = replace(faces, samples=(replace(faces.samples[0], picture=broken_picture), *faces.samples[1:]))
+    with pytest.raises(InputError, match="1.png"):
+        FaceDataset(faces, CLASSES, transform, stand_in=True)[0]

@@ -1,5 +1,7 @@
 """Tests of evaluation."""
 
+import dataclasses
+
 import pytest
 import timm
 import torch
@@ -60,3 +62,18 @@ def test_flip_averages_both_directions(faces):
     model.register_forward_hook(lambda m, i, o: seen.append(i[0]))
     evaluate(model, faces, flip=True)
     torch.testing.assert_close(seen[0].flip(-1), seen[1])
+
+
+def test_broken_pictures_are_counted_and_listed_and_never_vanish(faces):
+    def broken():
+        raise InputError("broken picture")
+
+    samples = tuple(dataclasses.replace(s, picture=broken) if i in (1, 6) else s for i, s in enumerate(faces.samples))
+    more = tuple(dataclasses.replace(s, source=f"again {s.source}") for s in faces.samples)  # whole ones of each class
+    some = dataclasses.replace(faces, samples=samples + more)
+    answers = [s.expression for s in some.samples]
+    sources = [samples[1].source, samples[6].source]
+    with pytest.raises(InputError, match=f"2 of 16 pictures .*{sources[0]}, {sources[1]}"):
+        evaluate(Oracle(answers, CLASSES), some, batch_size=3)
+    result = evaluate(Oracle(answers, CLASSES), some, batch_size=3, max_broken=0.2)
+    assert result["n"] == 14 and result["accuracy"] == 1.0 and result["broken"] == sources

@@ -1,8 +1,11 @@
 """Tests of whole runs, on a handful of drawn faces and a tiny backbone."""
 
+import csv
 import dataclasses
+import errno
 import json
 import resource
+import signal
 
 import pytest
 import timm
@@ -123,6 +126,46 @@ def test_interrupted_run_resumes_to_the_same_weights(config, monkeypatch, epochs
     assert all(torch.equal(expected[k], got[k]) for k in expected)
 
 
+@pytest.mark.parametrize(
+    ("update", "number", "error", "checkpoint"),
+    [(3, signal.SIGTERM, SystemExit, "epoch-0000-000006"), (10, signal.SIGINT, KeyboardInterrupt, "epoch-0001-000010")],
+)
+def test_stopped_within_an_epoch_resumes_to_the_same_weights(config, monkeypatch, update, number, error, checkpoint):
+    config = dataclasses.replace(config, accumulate=2, mask_epochs=1, epochs=1, rotate=10)  # two epochs of 5 updates
+    whole = dataclasses.replace(config, name="whole")
+    train(whole)
+
+    check, calls = loop.Watch.check, []
+
+    def stopped(self, *args):
+        calls.append(args[0])
+        if len(calls) == update:
+            signal.raise_signal(number)
+        return check(self, *args)
+
+    config = dataclasses.replace(config, resume="auto")
+    with monkeypatch.context() as patch, pytest.raises(error) as stop:
+        patch.setattr(loop.Watch, "check", stopped)
+        train(config)
+    assert str(stop.value) == "143" or "--resume auto" in str(stop.value)
+    assert (config.folder / "checkpoints" / checkpoint).is_dir()
+    train(dataclasses.replace(config, workers=1))  # nor does it matter who loads the faces
+    expected, got = weights(whole), weights(config)
+    assert all(torch.equal(expected[k], got[k]) for k in expected)
+    rows = [[{**row, "seconds": 0} for row in csv.DictReader((run.folder / "summary.csv").open())]
+            for run in (whole, config)]
+    assert rows[0] == rows[1]
+
+
+def test_out_of_memory_names_the_batch_size_to_try(config, monkeypatch):
+    def forward(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(loop.FMPN, "forward_motion", forward)
+    with pytest.raises(InputError, match="joint 1/2, with 8 faces a step.*Try 4: .*--accumulate 2, .*--batch_size 4"):
+        train(dataclasses.replace(config, mask_epochs=0))
+
+
 def test_finished_run_is_not_trained_again(config, monkeypatch):
     summary = train(config)
     monkeypatch.setattr(loop.Run, "stage", None)
@@ -169,19 +212,21 @@ def test_nan_loss_names_batch_and_mend_and_keeps_the_last_checkpoint(config, mon
     monkeypatch.setattr(loop.Run, "_epoch", poisoned)
     with pytest.raises(InputError, match=r"loss is nan in joint 2/2.*drawn:.*--lr"):
         train(config)
-    assert sorted(p.name for p in (config.folder / "checkpoints").iterdir()) == ["epoch-0003"]
+    assert sorted(p.name for p in (config.folder / "checkpoints").iterdir()) == ["epoch-0002", "epoch-0003"]
+    bad = json.loads((config.folder / "bad_batch.json").read_text())
+    assert bad["title"] == "joint 2/2" and [len(p["faces"]) for p in bad["processes"]] == [8]
 
 
 def test_full_disk_keeps_the_checkpoint_before(config, monkeypatch):
     save = loop.Checkpoints.save
 
-    def full(self, epoch, *args):
-        if epoch < 3:
-            return save(self, epoch, *args)
+    def full(self, state, *args):
+        if state["done"] < 3:
+            return save(self, state, *args)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # every longer write fails, as on a full disk
         try:
-            save(self, epoch, *args)
+            save(self, state, *args)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -189,9 +234,22 @@ def test_full_disk_keeps_the_checkpoint_before(config, monkeypatch):
     message = r"epoch-0003: the checkpoint could not be written.*epoch-0002 is whole.*resume"
     with pytest.raises(InputError, match=message):
         train(config)
-    assert sorted(p.name for p in (config.folder / "checkpoints").iterdir()) == ["epoch-0002"]
+    assert sorted(p.name for p in (config.folder / "checkpoints").iterdir()) == ["epoch-0001", "epoch-0002"]
     monkeypatch.undo()
     train(dataclasses.replace(config, resume="auto"))
+
+
+def test_full_disk_beside_the_checkpoints_is_named(config, monkeypatch):
+    write_text = loop.write_text
+
+    def full(path, text):
+        if path.name == "summary.csv":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_text(path, text)
+
+    monkeypatch.setattr(loop, "write_text", full)
+    with pytest.raises(InputError, match="disk is full.*summary.csv.*--resume auto"):
+        train(dataclasses.replace(config, arm="cnn", epochs=1))
 
 
 @pytest.mark.parametrize(
@@ -203,6 +261,7 @@ def test_full_disk_keeps_the_checkpoint_before(config, monkeypatch):
         (dict(dataset="ferplus"), "--root"),
         (dict(priors="nowhere"), "No mask set 'nowhere'"),
         (dict(batch_size=9, accumulate=2), "multiple of --accumulate"),
+        (dict(mask_batch_size=9, accumulate=2), "stage mask, 9 faces, must be a multiple of 1 proc"),
         (dict(batch_size=64), "lower --batch_size"),
         (dict(size=64, load_size=48), "--load_size 48"),
         (dict(mask_box=(0.5, 0.0, 0.2, 1.0)), "mask_box"),

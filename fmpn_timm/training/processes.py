@@ -1,0 +1,43 @@
+"""The processes of a run: how they find each other, and what is said when they do not."""
+
+import os
+import sys
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+
+from fmpn_timm.errors import InputError
+
+__all__ = ["create_accelerator", "lost_process"]
+
+
+def create_accelerator(timeout: int = 600, **options: Any) -> Accelerator:
+    """The accelerator of this process, which knows of all that a launcher has started with it.
+
+    Args:
+        timeout: Seconds that a process waits for the others before it gives them up.
+        options: Further arguments of ``Accelerator``.
+
+    Raises:
+        InputError: The launcher asks for FSDP or DeepSpeed.
+    """
+    for name in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
+            raise InputError(f"{name} shards models that do not fit on one GPU; these do, so launch with --multi_gpu.")
+    launched = "WORLD_SIZE" in os.environ
+    if "MASTER_ADDR" in os.environ and not launched:
+        print("warning: this is one process, however many `accelerate launch --cpu` was asked for. Several on a CPU: "
+              "torchrun --nproc_per_node 2 train.py", file=sys.stderr)
+    # without a word of the CPU, Accelerate takes each process of a machine without GPUs for the only one
+    cpu = launched and not torch.accelerator.is_available()
+    wait = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout))
+    return Accelerator(cpu=cpu, kwargs_handlers=[wait], **options)
+
+
+def lost_process(error: RuntimeError) -> bool:
+    """Whether an error says that another process of the run is gone, or has not answered in time."""
+    said = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
+    return isinstance(error, torch.distributed.DistError) or any(words in str(error) for words in said)
