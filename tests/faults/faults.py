@@ -26,7 +26,7 @@ from fmpn_timm.training import TrainConfig, checkpoint, train
 from fmpn_timm.training.guards import Watch
 
 CLASSES = ("happiness", "fear")
-SECONDS = 600  # what no run may outlast, on a machine that does other work beside
+SECONDS = 1800  # what no run may outlast, on a machine that does other work beside
 
 
 @dataclass
