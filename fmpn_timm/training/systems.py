@@ -163,6 +163,8 @@ def _fmpn_stages(config: TrainConfig, model: FMPN) -> list[Stage]:
 
 
 def _derl_stages(config: TrainConfig, model: DeRL) -> list[Stage]:
+    if config.loss != "cross_entropy":
+        raise InputError(f"--loss {config.loss}: DeRL's five losses are cross entropy; leave the option out.")
     stages = []
     if config.mask_epochs:
         task = DeexpressionTask(model, width=model.generator.channels[0])

@@ -8,8 +8,9 @@ Our other models go by their own names through every test that lists models.
 Exempt, beside what timm exempts the backbones from:
 
 - ``fn2en`` is not run without pooling, as timm's VGG is not: a fully connected layer stands behind the map.
-- ``msca*`` is not scripted: TorchScript cannot take the ``forward_intermediates`` of timm's backbones, which MSCA reads
-  their maps by.
+- ``msca*`` is not scripted: it reads the backbone's maps by ``forward_intermediates``, which TorchScript cannot take of
+  timm's ResNets (a slice of layer names that is no constant). Of EfficientNet and ConvNeXt it could; MSCA's own code
+  does not ask it to. ``torch.export``, ``torch.compile`` and ONNX take all of them.
 - ``derl`` must fail the tests of ``EXPECTED``, for the reasons given there.
 """
 
