@@ -35,13 +35,69 @@ DATA = {
     "tfd": ("TFD", None, RESEARCH),
 }
 
-CITATION = """@inproceedings{chen2019fmpn,
+@dataclasses.dataclass(frozen=True)
+class System:
+    """What a card says of the paper behind an architecture: how it is called, what it does, how to cite it."""
+
+    text: str
+    citation: str
+
+
+OURS = """A {kind} for [timm](https://github.com/huggingface/pytorch-image-models); neither code nor weights are the
+authors'."""
+
+#: By the first word of the architecture's name.
+SYSTEMS = {
+    "fmpn": System(
+        """\
+It is **FMPN**, [Facial Motion Prior Networks](https://arxiv.org/abs/1902.08788) (Chen, Wang, Chen, Shi, Cai, 2019): a
+small network says where the face moved, a second one lays that mask over the face, the backbone `{backbone}` decides.
+""" + OURS.format(kind="reimplementation"),
+        """@inproceedings{chen2019fmpn,
   title     = {Facial Motion Prior Networks for Facial Expression Recognition},
   author    = {Chen, Yuedong and Wang, Jianfeng and Chen, Shikai and Shi, Zhongchao and Cai, Jianfei},
   booktitle = {IEEE Visual Communications and Image Processing (VCIP)},
   year      = {2019},
   url       = {https://arxiv.org/abs/1902.08788}
-}"""
+}""",
+    ),
+    "derl": System(
+        """\
+It is **DeRL**, De-expression Residue Learning (Yang, Ciftci, Yin, 2018): a generator makes the same person's neutral
+face, and four small networks decide by the layers that make it. The sizes are ours.
+""" + OURS.format(kind="reimplementation"),
+        """@inproceedings{yang2018derl,
+  title     = {Facial Expression Recognition by De-expression Residue Learning},
+  author    = {Yang, Huiyuan and Ciftci, Umur and Yin, Lijun},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year      = {2018}
+}""",
+    ),
+    "fn2en": System(
+        """\
+It is **FN2EN**, [FaceNet2ExpNet](https://arxiv.org/abs/1609.06591) (Ding, Zhou, Chellappa, 2017): a small network whose
+convolutions first learn to see faces as a face network does.
+""" + OURS.format(kind="reimplementation"),
+        """@inproceedings{ding2017fn2en,
+  title     = {FaceNet2ExpNet: Regularizing a Deep Face Recognition Net for Expression Recognition},
+  author    = {Ding, Hui and Zhou, Shaohua Kevin and Chellappa, Rama},
+  booktitle = {IEEE International Conference on Automatic Face and Gesture Recognition (FG)},
+  year      = {2017},
+  url       = {https://arxiv.org/abs/1609.06591}
+}""",
+    ),
+    "msca": System(
+        """\
+It is **MSCA** on the backbone `{backbone}`: features of several scales, self-attention over channels, angles to class
+centres, after the abstract of Wen, Zhou, Gan and Luo (2024); layers, sizes and equations are ours.
+""" + OURS.format(kind="reconstruction"),
+        """@article{wen2024multiscale,
+  title  = {A discriminative multiscale feature extraction network for facial expression recognition in the wild},
+  author = {Wen, Xiaoyu and Zhou, Juxiang and Gan, Jianhou and Luo, Sen},
+  year   = {2024}
+}""",
+    ),
+}
 
 
 def model_card(
@@ -173,15 +229,12 @@ def _introduction(config: dict, summary: dict) -> str:
     on = f", trained on {_title(summary['data']['dataset'])}" if "data" in summary else ""
     what = f"A facial-expression classifier{on}: a face in, {len(config['label_names'])} expressions out ({names}, in "\
            "the order of the logits)."
-    if _is_fmpn(config):
-        backbone = args.get("backbone") or arch.removeprefix("fmpn_")
-        network = f"""\
-It is **FMPN**, [Facial Motion Prior Networks](https://arxiv.org/abs/1902.08788) (Chen, Wang, Chen, Shi, Cai, 2019): a
-small network says where the face moved, a second one lays that mask over the face, the backbone `{backbone}` decides.
-A reimplementation for [timm](https://github.com/huggingface/pytorch-image-models); neither code nor weights are the
-authors'."""
+    system = _system(config)
+    if system is not None:
+        backbone = args.get("backbone") or arch.partition("_")[2]
+        network = system.text.replace("{backbone}", backbone)
     else:
-        network = f"It is the timm model `{arch}`, trained with fmpn-timm as a baseline of FMPN."
+        network = f"It is the timm model `{arch}`, trained with fmpn-timm as a baseline."
     options = ", ".join(f"`{k}={json.dumps(v)}`" for k, v in args.items())
     return f"{what}\n\n{network}" + (f"\n\nArchitecture `{arch}` with {options}." if options else "")
 
@@ -316,7 +369,12 @@ def _licence(repo_id: str, config: dict, summary: dict, files: Collection[str]) 
 
 
 def _citation(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
-    return f"## Citation\n\n```bibtex\n{CITATION}\n```"
+    system = _system(config)
+    return f"## Citation\n\n```bibtex\n{system.citation}\n```" if system else ""
+
+
+def _system(config: dict) -> System | None:
+    return SYSTEMS.get(config["architecture"].split("_")[0])
 
 
 def _is_fmpn(config: dict) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from fmpn_timm.card import UNIMPORTANT, model_card, portable, training_command
+from fmpn_timm.card import model_card, portable, training_command
 from fmpn_timm.training import parse_config
+from fmpn_timm.training.config import INDIFFERENT
 
 CLASSES = ("neutral", "happiness", "fear")
 CONFIG = {
@@ -110,8 +111,24 @@ def test_command_makes_the_same_configuration(args):
     words = shlex.split(training_command(config))
     assert words[:4] == ["fmpn", "train", "--config", args[1]]
     again = dataclasses.asdict(parse_config(words[2:]))
-    assert {k: v for k, v in again.items() if k not in UNIMPORTANT} == {
-        k: v for k, v in config.items() if k not in UNIMPORTANT}
+    assert {k: v for k, v in again.items() if k not in INDIFFERENT} == {
+        k: v for k, v in config.items() if k not in INDIFFERENT}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "says", "cites"),
+    [
+        ("fmpn_resnet18", "backbone `resnet18` decides", "chen2019fmpn"),
+        ("derl_unet", "DeRL.*reimplementation", "yang2018derl"),
+        ("fn2en", "FaceNet2ExpNet.*reimplementation", "ding2017fn2en"),
+        ("msca_resnet50", "backbone `resnet50`.*reconstruction", "wen2024multiscale"),
+        ("resnet18", "timm model `resnet18`", None),
+    ],
+)
+def test_system_is_named_and_cited(architecture, says, cites):
+    text = card(config={**CONFIG, "architecture": architecture}).text
+    assert re.search(says, text, re.DOTALL)
+    assert (f"{{{cites}," in text) if cites else ("bibtex" not in text)
 
 
 def test_command_has_no_path_of_this_machine(tmp_path):
