@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow test-faults conformance check format clean
+.PHONY: help setup demo test test-slow test-faults conformance check format publish clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ check: setup  ## lint
 
 format: setup  ## mend what the linter can mend
 	$(BIN)/ruff check --fix .
+
+publish: setup  ## push every trained model of hub/ to the Hugging Face Hub (log in first: hf auth login)
+	$(BIN)/python hub/publish.py --all
 
 clean:  ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build *.egg-info

@@ -13,17 +13,18 @@ import json
 import sys
 from pathlib import Path
 
-from fmpn_timm.training.arms import compare_arms, table
+from collect import collect
 
-KEPT = ("data", "rule", "split", "samples", "seed", "best_epoch", "metrics", "recipe", "priors", "parameters",
-        "training_seconds", "versions")
+from fmpn_timm.training.arms import compare_arms
+from fmpn_timm.training.tables import arms_table
 
 if __name__ == "__main__":
     summaries = compare_arms(sys.argv[1:])
-    config = {k: v for k, v in summaries["fmpn"]["config"].items() if k not in ("output", "root", "progress", "resume")}
-    if (config["init"] or "").startswith("local-dir:"):  # the run's name, not where it lies on this machine
-        config["init"] = "local-dir:" + "/".join(Path(config["init"]).parts[-2:])
-    results = {"config": config, "arms": {arm: {k: s[k] for k in KEPT} for arm, s in summaries.items()}}
+    arms = {arm: collect(summary) for arm, summary in summaries.items()}
+    config = arms["fmpn"]["config"]
+    for figures in arms.values():
+        del figures["config"]  # the arms differ in nothing else
+    results = {"config": config, "arms": arms}
     stem = Path(__file__).with_name(f"arms-{config['name'].removesuffix('-fmpn')}")
     stem.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(table(summaries) + "\n")
+    stem.with_suffix(".md").write_text(arms_table(summaries) + "\n")

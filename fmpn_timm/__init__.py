@@ -1,6 +1,9 @@
 """Facial expression recognition for timm: importing this registers the models with ``timm.create_model``."""
 
-from . import models  # noqa: F401  registers the models with timm
+from . import models  # registers the models with timm
 from .version import __version__
+from .zoo import weights_folder
 
 __all__ = ["__version__"]
+
+models.fmpn.weights_folder = weights_folder

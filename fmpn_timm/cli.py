@@ -22,6 +22,8 @@ def main(args: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if args is None else args)
     if args[:1] == ["train"]:  # its options are the fields of the configuration
         return train_main(args[1:], prog="fmpn train")
+    if args[:1] == ["crossval"]:  # and these beside its own
+        return _guarded(lambda: _crossval(args[1:]))
     options = _parser().parse_args(args)
     _guarded(lambda: options.run(options))
 
@@ -70,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fmpn", description="Facial expression recognition for timm.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train a model; fmpn train --help lists the options")
+    commands.add_parser("crossval", help="train all folds of a protocol and test the arms against each other; "
+                                         "fmpn crossval --help lists the options")
 
     demo = commands.add_parser("demo", help="train the three arms on drawn faces and compare them")
     demo.add_argument("--output", default="runs", help="folder of all runs (default: runs)")
@@ -92,6 +96,38 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--masks", metavar="PNG", help="draw the mean motion mask of each class to a picture file")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     evaluate.set_defaults(run=_evaluate)
+
+    convert = commands.add_parser("convert", help="turn a checkpoint of the FMPN authors' code into a model folder")
+    convert.add_argument("--fmg", type=Path, required=True, metavar="PTH", help="mask generator, *_net_resface.pth")
+    convert.add_argument("--pfn", type=Path, required=True, metavar="PTH", help="fusion net, *_net_fusion.pth")
+    convert.add_argument("--cn", type=Path, required=True, metavar="PTH", help="classifier, *_net_cls.pth")
+    convert.add_argument("--backbone", default="inception_v3",
+                         help="inception_v3 (default), resnet50, resnet152 or densenet121")
+    convert.add_argument("--num-classes", type=int, default=7, help="7 as for CK+ (default), 6 as for MMI, or other")
+    convert.add_argument("--classes", metavar="NAME,NAME...",
+                         help="class names in the order of the logits (default: the authors', for CK+ or MMI)")
+    convert.add_argument("--size", type=int, default=299,
+                         help="crop it was trained for, in pixels (default: 299, Inception's)")
+    convert.add_argument("--load-size", type=int, default=320, help="size before that crop, in pixels (default: 320)")
+    convert.add_argument("--out", type=Path, required=True, help="model folder to write")
+    convert.set_defaults(run=_convert)
+
+    models = commands.add_parser("models", help="list the named models and where their weights are")
+    form = models.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    form.add_argument("--markdown", action="store_true", help="print the README's table")
+    models.set_defaults(run=_models)
+
+    publish = commands.add_parser("publish", help="publish a trained model on the Hugging Face Hub")
+    publish.add_argument("source", nargs="?", help="a run (runs/<name>) or a model folder")
+    publish.add_argument("--repo-id", metavar="OWNER/NAME", help="repository; it is made if there is none")
+    publish.add_argument("--all", action="store_true", help="every hub/<arch.tag> of the checkout to its repository")
+    publish.add_argument("--private", action="store_true", help="make the repository private")
+    publish.add_argument("--dry-run", action="store_true", help="write the folder and list it; upload nothing")
+    publish.add_argument("--out", type=Path, help="folder to write (default: a temporary one)")
+    publish.add_argument("--license", help="licence of the weights, as the Hub spells it (default: by the data)")
+    publish.add_argument("--benchmark", metavar="OWNER/DATASET[:TASK]", help="the Hub's benchmark the figures are of")
+    publish.set_defaults(run=_publish)
 
     data = commands.add_parser("data", help="look after data sets")
     verbs = data.add_subparsers(required=True, metavar="VERB")
@@ -178,6 +214,54 @@ def _options(pairs: Sequence[str]) -> dict:
     return options
 
 
+def _crossval(args: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="fmpn crossval",
+        usage="fmpn crossval [--config CONFIG] [--protocol P] [--folds 0-9] [--seeds 0,1,2] [--arms A,B] [--name NAME] "
+              "[any option of fmpn train]",
+        description="Cross-validate: train every arm with every seed on every fold of a protocol, and compare the "
+                    "arms. Given again, it goes on where it was stopped. Start it several times, on one machine or on "
+                    "many that see the same folder, and they share the runs; or give each other --folds.",
+        epilog="Every option of fmpn train is taken too, and holds for all runs: fmpn train --help lists them. In "
+               "--init and --priors, {arm}, {seed} and {fold} stand for those of the run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--folds", metavar="0-9", help="folds, such as 0-4 or 0,2,5 (default: all of the protocol)")
+    parser.add_argument("--seeds", metavar="0,1,2", help="seeds (default: --seed)")
+    parser.add_argument("--arms", metavar="A,B", help="arms, the values of --arm (default: cnn,no_prior,fmpn)")
+    parser.add_argument("--name", help="name of the folder (default: the configuration's name, and -crossval)")
+    parser.add_argument("--report", action="store_true", help="train nothing: report what is finished, and what is not")
+    own, others = parser.parse_known_args(args)
+    if any(a.split("=")[0] == "--arm" for a in others):
+        raise InputError("--arm: cross-validation takes --arms.")
+    from fmpn_timm.training import parse_config
+    from fmpn_timm.training.crossval import cross_validate, report
+    from fmpn_timm.training.tables import ARMS
+
+    config = parse_config(others, "fmpn crossval")
+    config = replace(config, name=own.name or f"{config.name}-crossval")
+    if own.report:
+        result = report(config.folder)
+    else:
+        arms = tuple(ARMS) if own.arms is None else tuple(dict.fromkeys(filter(None, own.arms.split(","))))
+        seeds = (config.seed,) if own.seeds is None else _numbers(own.seeds, "--seeds")
+        folds = None if own.folds is None else _numbers(own.folds, "--folds")
+        result = cross_validate(config, arms, seeds, folds)
+    print(result["text"])
+    print(f"\nfigures of each fold, tables and pictures are in {config.folder}")
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    """Numbers and ranges, such as ``0,2,5-7``."""
+    numbers = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) > int(last or first):
+            raise InputError(f"{option} {text}: give numbers and ranges, such as 0,2,5-7.")
+        numbers.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(numbers))
+
+
 def _demo(options: argparse.Namespace) -> None:
     from fmpn_timm.training.arms import compare_arms
 
@@ -217,6 +301,66 @@ def _evaluate(options: argparse.Namespace) -> None:
     for name, row in result["per_class"].items():
         if row["n"]:
             print(f"  {name:10} n = {row['n']:5}  recall {row['recall']:.3f}  F1 {row['f1']:.3f}")
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from fmpn_timm.convert import convert_checkpoint
+
+    classes = convert_checkpoint(
+        options.fmg,
+        options.pfn,
+        options.cn,
+        options.out,
+        backbone=options.backbone,
+        num_classes=options.num_classes,
+        classes=options.classes.split(",") if options.classes else None,
+        size=options.size,
+        load_size=options.load_size,
+    )
+    print(f"{options.out}: fmpn_{options.backbone}, classes {', '.join(classes)}; load it with "
+          f"timm.create_model('local-dir:{options.out}', pretrained=True). "
+          "It names no alignment recipe: the authors published none.")
+
+
+def _models(options: argparse.Namespace) -> None:
+    from fmpn_timm.zoo import list_zoo, markdown_table
+
+    rows = list_zoo()
+    if options.json:
+        print(json.dumps({"models": rows}))
+    elif options.markdown:
+        print(markdown_table(rows))
+    else:
+        width = max(len(row["name"]) for row in rows)
+        print(f"{'name':{width}}  input  parameters    GMACs  weights")
+        for row in rows:
+            figures = f"{row['input_size'][-1]:5}  {row['parameters'] / 1e6:8.2f} M  {row['gmacs']:7.2f}"
+            print(f"{row['name']:{width}}  {figures}  {row['weights']}")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from fmpn_timm.publish import publish, publish_all
+
+    if options.all:
+        if options.source or options.repo_id or options.out:
+            raise InputError("--all publishes the folders of hub/ to their own repositories: leave the others out.")
+        publications = publish_all(options.private, options.dry_run)
+        if not publications:
+            print("hub/ holds no model folder (hub/<arch.tag>/config.json): nothing to publish.")
+    elif not options.source or not options.repo_id:
+        raise InputError("Give a run or model folder and --repo-id owner/name, or --all.")
+    else:
+        publications = [publish(options.source, options.repo_id, options.private, options.dry_run, options.out,
+                                options.license, options.benchmark)]
+    for publication in publications:
+        where = f", from {publication.folder}" if publication.folder else ""
+        print(f"{publication.repo_id}: {'would go' if options.dry_run else 'published'}{where}")
+        for name, size in publication.files.items():
+            print(f"  {name:32} {size:12,} bytes")
+        if publication.left_out:
+            print(f"  left out: {', '.join(publication.left_out)}")
+        if publication.url:
+            print(f"  {publication.url}")
 
 
 def _data_doctor(options: argparse.Namespace) -> None:

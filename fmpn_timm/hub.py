@@ -1,8 +1,11 @@
 """Model folders, as they lie on disk and on the Hugging Face Hub: timm's config.json and safetensors weights."""
 
 import copy
+import errno
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +14,33 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from timm.models import save_for_hf
-from timm.models._hub import hf_split
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import (
+    FileMetadataError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError, safe_open
+from timm.models import parse_model_name, save_for_hf
 from torch import nn
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
+from fmpn_timm.models.fmpn import weights_source
 
-__all__ = ["class_names", "load_model", "recipe_of", "save_model", "weights_of"]
+__all__ = ["WEIGHTS", "class_names", "load_model", "read_config", "recipe_of", "save_model", "weights_of"]
+
+#: The one file weights are in. Pickles (.bin, .pth, .ckpt) are neither written nor read.
+WEIGHTS = "model.safetensors"
+
+HTTP_ERROR = HfHubHTTPError.__bases__[0]  # of the HTTP library that huggingface_hub uses, httpx or httpx2
+#: Keys of config.json that would have timm read weights from somewhere else.
+ELSEWHERE = ("file", "hf_hub_filename", "custom_load", "checkpoint_path", "pretrained_cfg_overlay")
 
 
 def save_model(
@@ -58,7 +78,10 @@ def save_model(
             safe_serialization=True,
             data_config=dict(input_size=(model.in_chans, size, size), crop_pct=crop_pct),
         )
-        for name, content in (files or {}).items():
+        # transformers takes the number of classes from beside the arguments, and does not bear it among them as well
+        config = read_config(partial / "config.json")
+        config.get("model_args", {}).pop("num_classes", None)
+        for name, content in {"config.json": config, **(files or {})}.items():
             (partial / name).write_text(json.dumps(content, indent=2))
         if folder.exists():
             old = folder.with_name(f".{folder.name}.old")
@@ -73,15 +96,34 @@ def save_model(
 
 
 def load_model(name: str, **kwargs: Any) -> nn.Module:
-    """A trained model by name: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
+    """A trained model by name.
+
+    Unlike ``timm.create_model`` it opens no pickle of a folder or repository, follows no config.json to weights
+    elsewhere, checks the hash of what it fetched, and reads config and weights of one commit.
+
+    Args:
+        name: A timm name with weights (``arch`` or ``arch.tag``), ``hf-hub:owner/name``, ``hf-hub:owner/name@revision``
+            or ``local-dir:folder``.
+        kwargs: Further arguments of ``timm.create_model``, such as ``num_classes``.
 
     Raises:
-        InputError: There is no such model, or it has no weights that can be reached.
+        InputError: There is no such model, it has no weights that can be reached, or it is damaged.
     """
-    if name.startswith("local-dir:"):
-        _local_config(name)
     with weights_of(name):
-        return timm.create_model(name, pretrained=True, **kwargs)
+        source = _source(name)
+        if source is None:
+            return timm.create_model(name, pretrained=True, **kwargs)
+        cache_dir = kwargs.get("cache_dir")
+        config = _file(source, "config.json", cache_dir)
+        _check_config(read_config(config), config)
+        if source.startswith("hf-hub:"):  # the commit that config.json is of: weights must not be of a later one
+            source = f"{source.partition('@')[0]}@{config.parent.name}"
+        _check_weights(_file(source, WEIGHTS, cache_dir), source)
+        try:
+            return timm.create_model(source, pretrained=True, **kwargs)
+        except (RuntimeError, TypeError, ValueError) as error:
+            what = "its config.json and weights do not make a model"
+            raise InputError(f"{name}: {what}: {_first_lines(error)}") from error
 
 
 def recipe_of(name: str) -> Recipe | None:
@@ -93,42 +135,12 @@ def recipe_of(name: str) -> Recipe | None:
     Raises:
         InputError: There is no such model, or its recipe is damaged.
     """
-    if name.startswith("local-dir:"):
-        path = _local_config(name)
-    elif name.startswith("hf-hub:"):
-        repository, revision = hf_split(name.removeprefix("hf-hub:"))
-        with weights_of(name):
-            path = hf_hub_download(repository, "config.json", revision=revision)
-    else:
-        return None
-    recipe = json.loads(Path(path).read_text()).get("recipe")
+    with weights_of(name):
+        source = _source(name)
+        if source is None:
+            return None
+        recipe = read_config(_file(source, "config.json")).get("recipe")
     return recipe and Recipe.from_dict(recipe)
-
-
-def _local_config(name: str) -> Path:
-    folder = Path(name.removeprefix("local-dir:"))
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} holds no config.json: give a run's model/ folder.")
-    return folder / "config.json"
-
-
-@contextmanager
-def weights_of(name: str) -> Iterator[None]:
-    """Turn timm's and the Hub's errors about the weights of a model into one that names the mend."""
-    try:
-        yield
-    except RepositoryNotFoundError as error:
-        raise InputError(f"{name}: there is no such repository on the Hugging Face Hub, or it is private.") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
-        raise InputError(
-            f"{name}: its weights are not in the cache and the Hugging Face Hub is out of reach. Go online once, or "
-            "give weights you have (local-dir:<folder>), or none."
-        ) from error
-    except RuntimeError as error:
-        if any(text in str(error) for text in ("Unknown model", "No pretrained weights", "Invalid pretrained")):
-            mend = "Give a name with weights, hf-hub:<repository> or local-dir:<folder>."
-            raise InputError(f"{name}: {error} {mend}") from error
-        raise
 
 
 def class_names(model: nn.Module) -> tuple[str, ...]:
@@ -142,3 +154,171 @@ def class_names(model: nn.Module) -> tuple[str, ...]:
         arch = model.pretrained_cfg.get("architecture", "this model")
         raise InputError(f"{arch} has no label_names in its config.json: add them, or nobody knows its outputs' order.")
     return tuple(names)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read a model folder's config.json.
+
+    Raises:
+        InputError: It is no JSON object.
+    """
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged ({error}): get the model again.") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is no model's config.json: it must be a JSON object.")
+    return config
+
+
+@contextmanager
+def weights_of(name: str) -> Iterator[None]:
+    """Turn what timm, the Hub, the network and the disk say about the weights of a model into one ``InputError``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except GatedRepoError as error:
+        raise InputError(
+            f"{name}: this repository is gated. Ask for access on its page on the Hub, then log in (hf auth login)."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"{name}: there is no such repository on the Hugging Face Hub, or it is private: then log in "
+            "(hf auth login)."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(
+            f"{name}: the repository has no such revision. Name a branch, a tag or a commit of it after the @."
+        ) from error
+    except HFValidationError as error:
+        raise InputError(
+            f"{name} names no repository of the Hub: write hf-hub:owner/name or hf-hub:owner/name@revision."
+        ) from error
+    except RemoteEntryNotFoundError as error:
+        raise InputError(f"{name}: the Hub lacks a file of it. {_first_lines(error)}") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, FileMetadataError, HTTP_ERROR, ConnectionError) as error:
+        raise InputError(
+            f"{name}: its weights are not in the cache and the Hugging Face Hub is out of reach{_answer(error)}. "
+            f"Go online once, or give weights you have (local-dir:<folder>{_checkout(name)}), or none."
+        ) from error
+    except OSError as error:
+        where = error.filename or constants.HF_HUB_CACHE
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = f"the disk of {where} is full: make room, or name another cache with HF_HOME."
+        elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            what = f"{where} cannot be written: name a cache that can with HF_HOME."
+        else:
+            what = f"{_first_lines(error)} Try again."
+        raise InputError(f"{name}: {what}") from error
+    except RuntimeError as error:
+        if "No pretrained weights" in str(error) and "local-dir" in str(error):
+            raise InputError(str(error)) from error
+        if any(text in str(error) for text in ("Unknown model", "No pretrained weights", "Invalid pretrained")):
+            mend = "Give a name with weights, hf-hub:<repository> or local-dir:<folder>."
+            raise InputError(f"{name}: {error} {mend}") from error
+        raise
+
+
+def _source(name: str) -> str | None:
+    """``local-dir:<folder>`` or ``hf-hub:<repository>`` of a model; None for timm's own names."""
+    try:
+        source, identifier = parse_model_name(name)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return f"{source}:{identifier}" if source else weights_source(name)
+
+
+def _file(source: str, file: str, cache_dir: str | Path | None = None) -> Path:
+    """A file of a model folder, fetched if need be."""
+    kind, _, identifier = source.partition(":")
+    if kind == "local-dir":
+        path = Path(identifier) / file
+        if not path.is_file():
+            mend = "give a run's model/ folder" if file == "config.json" else "weights as pickles are not opened"
+            raise InputError(f"{identifier} holds no {file}: {mend}.")
+        return path
+    repository, _, revision = identifier.partition("@")
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision or None, cache_dir=cache_dir))
+    except RemoteEntryNotFoundError as error:
+        mend = "it is no timm model" if file == "config.json" else "weights as pickles are not opened; ask its owner"
+        raise InputError(f"{source}: the repository holds no {file}: {mend}.") from error
+
+
+def _check_config(config: dict[str, Any], path: Path) -> None:
+    """Refuse a config.json that names no model, or has weights read from anywhere but its own folder."""
+    arch = config.get("architecture") or (config.get("pretrained_cfg") or {}).get("architecture")
+    if not isinstance(arch, str) or not timm.is_model(arch):
+        raise InputError(
+            f"{path} names the architecture {arch!r}, which neither timm {timm.__version__} nor fmpn-timm knows: "
+            "install newer ones, or mend the name."
+        )
+
+    def outside(node: Any) -> Iterator[str]:
+        for key, value in node.items():
+            if key in ELSEWHERE and value:
+                yield f"{key}: {value}"
+            elif isinstance(value, dict):
+                yield from outside(value)
+
+    read = ("pretrained_cfg", "model_args") if "pretrained_cfg" in config else config  # timm's older form is flat
+    found = list(outside({key: config[key] for key in read if key in config}))
+    if found:
+        raise InputError(
+            f"{path} points outside its own folder ({', '.join(found)}), and is not followed: a model's weights lie "
+            f"beside its config.json, in {WEIGHTS}. Take that line out if you trust it."
+        )
+
+
+def _check_weights(path: Path, source: str) -> None:
+    """Refuse damaged weights. Of the Hub's cache they are removed, so that the next try fetches them anew."""
+    blob = path.resolve()
+    try:
+        with safe_open(path, "pt"):
+            pass
+        if not re.fullmatch("[0-9a-f]{64}", blob.name) or _sha256(blob) == blob.name:  # the cache's name for it
+            return
+        damage = "it has another hash than on the Hub"
+    except SafetensorError as error:
+        damage = str(error)
+    if source.startswith("local-dir:"):
+        raise InputError(f"{path} is damaged ({damage}): copy it again, or save the model again.")
+    try:
+        blob.unlink()
+        mend = "It was taken out of the cache: try again"
+    except OSError:
+        mend = f"Delete {blob} and try again"
+    raise InputError(
+        f"{source}: {WEIGHTS} is damaged ({damage}). {mend}; if that does not help, it is damaged on the Hub too."
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _answer(error: BaseException) -> str:
+    """What the Hub answered, where it did: `` (it answers 429, too many requests)``."""
+    for seen in (error, error.__cause__, error.__context__):
+        status = getattr(getattr(seen, "response", None), "status_code", None)
+        if status is not None:
+            kind = {401: ", log in with hf auth login", 403: ", no right to read", 429: ", too many requests"}
+            return f" (it answers {status}{kind.get(status, '')})"
+    return ""
+
+
+def _checkout(name: str) -> str:
+    """The second mend of a name whose weights are declared: ``, or hub/<arch.tag> of a checkout``."""
+    if ":" in name or not weights_source(name):
+        return ""
+    cfg = timm.models.get_pretrained_cfg(name)
+    return f", or hub/{cfg.architecture}.{cfg.tag} of a checkout"
+
+
+def _first_lines(error: BaseException) -> str:
+    return " ".join(line.strip() for line in str(error).strip().splitlines()[:2]).rstrip(":.") + "."

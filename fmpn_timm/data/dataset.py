@@ -1,8 +1,7 @@
-"""A face set as a torch data set: faces, label distributions and the masks that FMG is to predict."""
+"""A face set as a torch data set: faces, label distributions, and the masks and neutral faces to be predicted."""
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -10,7 +9,7 @@ from torchvision.transforms import v2
 
 from fmpn_timm.errors import InputError
 
-from .samples import FaceSet
+from .samples import FaceSet, Sample
 
 __all__ = ["FaceDataset"]
 
@@ -21,18 +20,20 @@ class FaceDataset(Dataset):
     Each item is a dict: ``image`` float32 (3, H, W), ``target`` float32 (K,) summing to 1, ``label`` int64 (),
     ``index`` int64 () into the face set, ``broken`` bool (), and with prior masks ``mask`` float32 (1, H, W), the
     target of equation (2): the prior mask of the sample's class or, with soft targets, the mixture of prior masks under
-    them, which is the mask that minimises the expected loss.
+    them, which is the mask that minimises the expected loss. With neutral faces, ``neutral`` float32 (3, H, W) is the
+    one that stands for the sample's subject, cropped, turned and lit as the face is.
 
     An item that is asked for as ``(index, seed)`` is augmented from that seed, whatever was drawn before.
 
     Args:
         faces: The samples.
         classes: Class names in the order of the model's outputs.
-        transform: A transform of ``(face, mask)`` or of the face alone.
+        transform: A transform of the face and what goes with it: the mask, the neutral face, both or neither.
         masks: Prior masks (K, H, W) in [0, 1] in the order of ``classes``, at the size faces are cropped from; None for
             no masks.
         soft: Use the raters' votes as target where known, else the label alone.
         cache: Keep decoded pictures in memory.
+        neutral: Give neutral faces too; ``faces`` must be ``paired()``.
         stand_in: Let the next whole face of the same class stand in for one whose picture is broken, and say so in
             ``broken``; else a broken picture raises InputError.
     """
@@ -45,11 +46,13 @@ class FaceDataset(Dataset):
             masks: torch.Tensor | None = None,
             soft: bool = False,
             cache: bool = False,
+            neutral: bool = False,
             stand_in: bool = False,
     ):
         self.faces = faces
         self.transform = transform
         self.masks = masks
+        self.neutral = faces.neutral_by_subject() if neutral else None
         self.pictures = {} if cache else None
         self.stand_in = stand_in
         self.labels = torch.tensor([classes.index(s.expression) for s in faces.samples])
@@ -93,18 +96,22 @@ class FaceDataset(Dataset):
             return self._item(index)
 
     def _item(self, index: int) -> dict[str, torch.Tensor]:
-        face = tv_tensors.Image(torch.from_numpy(self._picture(index)).permute(2, 0, 1))
-        target = self.targets[index]
-        item = {"target": target, "label": self.labels[index]}
-        if self.masks is None:
-            return {"image": self.transform(face).as_subclass(torch.Tensor), **item}
-        mask = tv_tensors.Mask(torch.einsum("k,khw->hw", target, self.masks)[None])
-        face, mask = self.transform(face, mask)
-        return {"image": face.as_subclass(torch.Tensor), "mask": mask.as_subclass(torch.Tensor), **item}
+        sample, target = self.faces.samples[index], self.targets[index]
+        pictures = {"image": self._image(sample)}
+        if self.masks is not None:
+            pictures["mask"] = tv_tensors.Mask(torch.einsum("k,khw->hw", target, self.masks)[None])
+        if self.neutral is not None:
+            pictures["neutral"] = self._image(self.neutral[sample.subject])
+        moved = self.transform(*pictures.values())
+        moved = moved if len(pictures) > 1 else (moved,)
+        item = {name: picture.as_subclass(torch.Tensor) for name, picture in zip(pictures, moved, strict=True)}
+        return {**item, "target": target, "label": self.labels[index]}
 
-    def _picture(self, index: int) -> np.ndarray:
+    def _image(self, sample: Sample) -> tv_tensors.Image:
         if self.pictures is None:
-            return self.faces.samples[index].picture()
-        if index not in self.pictures:
-            self.pictures[index] = self.faces.samples[index].picture()
-        return self.pictures[index]
+            picture = sample.picture()
+        else:
+            if sample not in self.pictures:
+                self.pictures[sample] = sample.picture()
+            picture = self.pictures[sample]
+        return tv_tensors.Image(torch.from_numpy(picture).permute(2, 0, 1))

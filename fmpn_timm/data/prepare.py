@@ -13,7 +13,6 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import FaceAligner
+from fmpn_timm.faces import AlignedFace, AlignedFaces, FaceAligner
 
 from .samples import FaceSet, Sample
 from .sheet import draw_contact_sheet
@@ -168,7 +167,7 @@ def _write_shard(
         for (sample, reference), found in _aligned(chunk[i:i + BATCH], aligner):
             source = _relative(sample.source, root)
             if found.reason:
-                skipped.append({"source": source, "reason": found.reason, "kept": bool(found.faces)})
+                skipped.append({"source": source, "reason": found.reason, "kept": bool(found)})
             rows += [
                 {
                     "image": {"bytes": _png(face.image), "path": None},
@@ -180,13 +179,13 @@ def _write_shard(
                     "frame": sample.frame,
                     "reference": reference,
                     "fold": folds.get(sample.source),
-                    "box": face.box,
-                    "landmarks": face.landmarks,
+                    "box": face.box.tolist(),
+                    "landmarks": None if face.landmarks is None else face.landmarks.tolist(),
                     "score": face.score,
                     "source": source,
                     "recipe": recipe,
                 }
-                for face in found.faces
+                for face in found
             ]
     schema = _schema(classes)
     schema = schema.with_metadata({**schema.metadata, b"fmpn.skipped": json.dumps(skipped).encode()})
@@ -197,21 +196,10 @@ def _write_shard(
     return len(chunk)
 
 
-@dataclass(frozen=True)
-class _Face:
-    image: np.ndarray
-    box: list[float] | None = None
-    landmarks: list[list[float]] | None = None
-    score: float | None = None
-
-
-@dataclass(frozen=True)
-class _Found:
-    faces: tuple[_Face, ...]
-    reason: str = ""
-
-
-def _aligned(chunk: Sequence[tuple[Sample, bool]], aligner: FaceAligner | None) -> Iterator[tuple[Any, _Found]]:
+def _aligned(
+        chunk: Sequence[tuple[Sample, bool]],
+        aligner: FaceAligner | None,
+) -> Iterator[tuple[tuple[Sample, bool], AlignedFaces]]:
     """Each sample with its faces, or with the reason why it has none."""
     pictures, landmarks, broken = {}, {}, {}
     for i, (sample, _) in enumerate(chunk):
@@ -220,22 +208,22 @@ def _aligned(chunk: Sequence[tuple[Sample, bool]], aligner: FaceAligner | None) 
             landmarks[i] = None if sample.landmarks is None else sample.landmarks()
         except InputError as error:
             pictures.pop(i, None)
-            broken[i] = str(error)
+            broken[i] = AlignedFaces(reason=str(error))
     index = list(pictures)
     if aligner is None:
-        found = {i: _Found((_Face(pictures[i]),)) for i in index}
+        found = [_as_is(pictures[i], landmarks[i]) for i in index]
     else:
         names = [chunk[i][0].source for i in index]
-        aligned = aligner([pictures[i] for i in index], [landmarks[i] for i in index], names)
-        found = {i: _Found(tuple(_face(face) for face in faces), faces.reason)
-                 for i, faces in zip(index, aligned, strict=True)}
+        found = aligner([pictures[i] for i in index], [landmarks[i] for i in index], names)
+    found = dict(zip(index, found, strict=True)) | broken
     for i, pair in enumerate(chunk):
-        yield pair, found.get(i) or _Found((), broken[i])
+        yield pair, found[i]
 
 
-def _face(face: Any) -> _Face:
-    points = None if face.landmarks is None else face.landmarks.tolist()
-    return _Face(face.image, face.box.tolist(), points, face.score)
+def _as_is(picture: np.ndarray, landmarks: np.ndarray | None) -> AlignedFaces:
+    """The whole picture as the face."""
+    box = np.array([0, 0, picture.shape[1], picture.shape[0]], np.float32)
+    return AlignedFaces([AlignedFace(picture, box, landmarks, float(landmarks is not None))])
 
 
 def _schema(classes: tuple[str, ...]):

@@ -169,6 +169,14 @@ PROTOCOLS = _by_name(
         "official", "tfd", f"Susskind et al., The Toronto Face Database, 2010; {FN2EN}", SIX_AND_NEUTRAL,
         rule="official", number=5, counts={"samples": 4178},
     ),
+    Protocol(
+        "hard", "ict", "subjects in ascending order, ten folds; weak expressions, patches, blur, noise",
+        SEVEN,
+        {"subjects": 100, "takes": 3, "size": 72, "seed": 1, "classes": 7, "scene": "subject", "pose": 2.0,
+         "light": 2.0, "jitter": 0.02, "intensity": [0.2, 0.7], "occlude": 0.4, "blur": 0.015, "noise": 16.0},
+        counts={"samples": 2100, "subjects": 100, "per_class": dict.fromkeys(SEVEN, 300)},
+    ),
+    Protocol("ten-folds", "ict", "subjects in ascending order, ten folds"),
     Protocol("ten-folds", "folder", "subjects in ascending order, ten folds"),
     Protocol("ten-folds", "drawn", "subjects in ascending order, ten folds"),
 )

@@ -56,7 +56,8 @@ class FaceSet:
         classes: Canonical class names; their order is the order of labels.
         samples: The samples.
         options: What else decided which samples these are (label rule, seed, ...), JSON-serialisable, for the record.
-        neutral: Neutral faces of the same subjects that are no samples of the protocol: references for prior masks.
+        neutral: Neutral faces of the same subjects that are no samples of the protocol: references for prior masks and
+            for de-expression.
         recipe: How the faces were aligned; None if the pictures are as the data set gives them.
     """
 
@@ -75,6 +76,20 @@ class FaceSet:
         """Number of samples of each class, in class order."""
         count = Counter(s.expression for s in self.samples)
         return {name: count[name] for name in self.classes}
+
+    def neutral_by_subject(self) -> dict[str, Sample]:
+        """The one neutral face that stands for each subject: the first reference, else the first neutral sample."""
+        found = {}
+        for sample in (*self.neutral, *self.samples):
+            if sample.role == "neutral" and sample.subject is not None:
+                found.setdefault(sample.subject, sample)
+        return found
+
+    def paired(self) -> "FaceSet":
+        """The samples whose subject has a neutral face, neutral ones among them; that face is their reference."""
+        neutral = self.neutral_by_subject()
+        samples = tuple(s for s in self.samples if s.subject in neutral)
+        return replace(self, samples=samples, neutral=tuple(neutral.values()))
 
     def where(self, keep: Callable[[Sample], bool], split: str | None = None) -> "FaceSet":
         """The samples, and neutral references, for which ``keep`` is true."""

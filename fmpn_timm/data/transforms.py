@@ -58,8 +58,8 @@ def train_transform(
         erase: Probability of erasing a rectangle, face only.
 
     Returns:
-        A callable on ``(face, mask)``: a ``tv_tensors.Image`` uint8 (3, H, W) and a ``tv_tensors.Mask`` (1, H, W), or
-        on the face alone. Faces come back float32 (3, size, size).
+        A callable on the face alone, a ``tv_tensors.Image`` uint8 (3, H, W), or on the face and what must stay in
+        place with it: a ``tv_tensors.Mask`` (1, H, W), a neutral face. Faces come back float32 (3, size, size).
     """
     crops = {"five": RandomFiveCrop, "random": v2.RandomCrop}
     steps = [v2.Resize((load_size, load_size), antialias=True)]
@@ -85,15 +85,15 @@ def eval_transform(size: int, load_size: int, mean: Sequence[float], std: Sequen
 
 
 class FaceOnly(torch.nn.Module):
-    """Apply a transform to the first input, the face, and hand the mask through."""
+    """Apply a transform to the first input, the face, and hand the others through."""
 
     def __init__(self, transform: v2.Transform):
         super().__init__()
         self.transform = transform
 
-    def forward(self, face, *masks):
+    def forward(self, face, *others):
         face = self.transform(face)
-        return (face, *masks) if masks else face
+        return (face, *others) if others else face
 
 
 def _to_float(mean: Sequence[float], std: Sequence[float]) -> v2.Transform:

@@ -7,8 +7,6 @@ Reimplementation. Faces are RGB (or grey with ``in_chans=1``) in [0, 1], not nor
 for the backbone inside the model.
 """
 
-import difflib
-import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import timm
@@ -19,13 +17,18 @@ from timm.models import (
     generate_default_cfgs,
     get_pretrained_cfg,
     group_parameters,
+    is_model,
+    model_entrypoint,
     register_model,
 )
 
+from ._backbone import OnBackbone, backbone_cfg, checkpoint_filter_fn, prefixed
+from .cosine import CosineLinear
 from .fusion import PriorFusion
+from .grey import to_grey
 from .mask_generator import MaskGenerator
 
-__all__ = ["FMPN", "FMPNOutput"]
+__all__ = ["FMPN", "FMPNOutput", "weights_source"]
 
 
 class FMPNOutput(NamedTuple):
@@ -36,7 +39,7 @@ class FMPNOutput(NamedTuple):
     fused_face: torch.Tensor  # (B, 3, H, W) in [0, 1], before the backbone's normalisation
 
 
-class FMPN(nn.Module):
+class FMPN(OnBackbone):
     """Facial Motion Prior Network.
 
     ``forward`` gives logits, ``motion_mask`` the mask alone, ``forward_motion`` logits, mask and fused face in one
@@ -52,13 +55,17 @@ class FMPN(nn.Module):
         drop_path_rate: Stochastic depth of the backbone.
         generator_width: Channels of the mask generator at full resolution (64 in the paper).
         generator_blocks: Residual blocks of the mask generator (4 in the paper).
+        fusion_init: How the fusion net starts, ``paper`` or ``face``, see ``PriorFusion``.
         backbone_mean: Channel means the backbone expects, its own config's if None.
         backbone_std: Channel standard deviations the backbone expects, its own config's if None.
         backbone_kwargs: Further arguments of the backbone, JSON-serialisable.
         pretrained_backbone: Load the backbone's own (ImageNet) weights. Never saved with the model.
+        cosine_head: Classify by the angles between embedding and class centres, see ``CosineLinear``, in place of the
+            backbone's linear layer.
 
     Raises:
-        ValueError: The backbone is unknown, or ``in_chans`` is neither 1 nor 3.
+        ValueError: The backbone is unknown, ``in_chans`` is neither 1 nor 3, or a cosine head cannot take the place of
+            the backbone's classifier.
     """
 
     __jit_unused_properties__ = ["num_features", "head_hidden_size", "num_classes", "feature_info", "_model_args"]
@@ -74,10 +81,12 @@ class FMPN(nn.Module):
             drop_path_rate: Optional[float] = None,
             generator_width: int = 64,
             generator_blocks: int = 4,
+            fusion_init: str = "paper",
             backbone_mean: Optional[Sequence[float]] = None,
             backbone_std: Optional[Sequence[float]] = None,
             backbone_kwargs: Optional[Dict[str, Any]] = None,
             pretrained_backbone: bool = False,
+            cosine_head: bool = False,
             device=None,
             dtype=None,
     ):
@@ -85,12 +94,12 @@ class FMPN(nn.Module):
         super().__init__()
         if in_chans not in (1, 3):
             raise ValueError(f"FMPN takes RGB faces (in_chans=3) or grey faces (in_chans=1), not in_chans={in_chans}.")
-        backbone_cfg = _backbone_cfg(backbone)
+        cfg = backbone_cfg(backbone)
         self.in_chans = in_chans
         self.global_pool = global_pool
 
         self.mask_generator = MaskGenerator(generator_width, generator_blocks, **dd)
-        self.fusion = PriorFusion(in_chans, **dd)
+        self.fusion = PriorFusion(in_chans, fusion_init, **dd)
         self.backbone = timm.create_model(
             backbone,
             pretrained=pretrained_backbone,
@@ -102,9 +111,11 @@ class FMPN(nn.Module):
             **dd,
             **(backbone_kwargs or {}),
         )
+        self.cosine_head = cosine_head
+        self._settle_head()
         # Some backbones have features in another layout (Swin: NHWC); timm's tools ask the model itself.
         self.output_fmt = getattr(self.backbone, "output_fmt", "NCHW")
-        self._backbone_norm = (tuple(backbone_mean or backbone_cfg.mean), tuple(backbone_std or backbone_cfg.std))
+        self._backbone_norm = (tuple(backbone_mean or cfg.mean), tuple(backbone_std or cfg.std))
         self.register_buffer("backbone_mean", torch.empty(1, 3, 1, 1, **dd), persistent=False)
         self.register_buffer("backbone_std", torch.empty(1, 3, 1, 1, **dd), persistent=False)
         self.init_non_persistent_buffers()
@@ -115,13 +126,10 @@ class FMPN(nn.Module):
         for buffer, values in zip((self.backbone_mean, self.backbone_std), self._backbone_norm, strict=True):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
-    @property
-    def _model_args(self) -> Dict[str, Any]:
-        # What timm writes into config.json. The request for the backbone's own weights stays out of it: a saved model
-        # holds its weights, and must not download others first. The normalisation goes in, so that a later default of
-        # the backbone's cannot change a saved model.
+    def _saved_args(self, args: Dict[str, Any]) -> Dict[str, Any]:
+        # The normalisation is saved, so that a later default of the backbone's cannot change a saved model.
         mean, std = self._backbone_norm
-        args = dict(self.__dict__.get("_args", {}), backbone_mean=mean, backbone_std=std)
+        args = dict(args, backbone_mean=mean, backbone_std=std)
         # timm notes on the backbone what reset_classifier and set_input_size changed in it (ViT: fc_norm).
         recorded = getattr(self.backbone, "_model_args", {})
         ours = ("num_classes", "global_pool", "img_size", "drop_rate", "drop_path_rate")
@@ -129,10 +137,6 @@ class FMPN(nn.Module):
         if changed:
             args["backbone_kwargs"] = {**(args.get("backbone_kwargs") or {}), **changed}
         return args
-
-    @_model_args.setter
-    def _model_args(self, args: Dict[str, Any]) -> None:
-        self.__dict__["_args"] = {k: v for k, v in args.items() if k != "pretrained_backbone"}
 
     @property
     def num_classes(self) -> int:
@@ -146,15 +150,6 @@ class FMPN(nn.Module):
     def head_hidden_size(self) -> int:
         return self.backbone.head_hidden_size
 
-    @property
-    def feature_info(self) -> List[Dict[str, Any]]:
-        return [dict(info, module=f"backbone.{info['module']}") for info in self.backbone.feature_info]
-
-    @torch.jit.ignore
-    def no_weight_decay(self) -> set:
-        names = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
-        return {f"backbone.{name}" for name in names}
-
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False):
         groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=coarse), reverse=True)
@@ -166,15 +161,6 @@ class FMPN(nn.Module):
         self.mask_generator.grad_checkpointing = enable
 
     @torch.jit.ignore
-    def set_input_size(self, img_size: Optional[Union[int, Tuple[int, int]]] = None, **kwargs) -> None:
-        """Rebuild a backbone that is made for one input size; the others take any size as they are."""
-        if hasattr(self.backbone, "set_input_size"):
-            self.backbone.set_input_size(img_size=img_size, **kwargs)
-            size = getattr(self.backbone, "_traits", {}).get("img_size")
-            if size is not None:
-                self._traits = dict(getattr(self, "_traits", {}), img_size=size)  # timm saves the size from here
-
-    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         return self.backbone.get_classifier()
 
@@ -183,15 +169,22 @@ class FMPN(nn.Module):
         if global_pool is not None:
             self.global_pool = global_pool
         self.backbone.reset_classifier(num_classes, global_pool)
+        self._settle_head()
 
-    def _grey(self, x: torch.Tensor) -> torch.Tensor:
-        torch._assert(x.shape[1] == self.in_chans, "faces need the channels the model was created for (in_chans)")
-        if self.in_chans == 1:
-            return x
-        return 0.299 * x[:, 0:1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:3]  # ITU-R BT.601 luma, as the authors'
+    def _settle_head(self) -> None:
+        """Put the cosine head, if that is asked for, where the backbone has its classifier."""
+        head = self.backbone.get_classifier()
+        if not self.cosine_head or isinstance(head, nn.Identity):
+            return
+        if not isinstance(head, nn.Linear):
+            raise ValueError(f"cosine_head takes the place of one linear layer; this backbone has {head}.")
+        name = next(name for name, module in self.backbone.named_modules() if module is head)
+        dd = dict(device=head.weight.device, dtype=head.weight.dtype)
+        cosine = CosineLinear(head.in_features, head.out_features, **dd).train(head.training)
+        self.backbone.set_submodule(name, cosine)
 
     def _fuse(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        grey = self._grey(x)  # (B, 1, H, W)
+        grey = to_grey(x, self.in_chans)  # (B, 1, H, W)
         mask = self.mask_generator(grey)  # (B, 1, H, W)
         return mask, self.fusion(x, grey * mask)  # eq. (3)
 
@@ -207,7 +200,7 @@ class FMPN(nn.Module):
         Returns:
             Motion masks (B, 1, H, W) in [0, 1].
         """
-        return self.mask_generator(self._grey(x))
+        return self.mask_generator(to_grey(x, self.in_chans))
 
     def forward_motion(self, x: torch.Tensor) -> FMPNOutput:
         """Logits, motion mask and fused face in one pass.
@@ -217,6 +210,16 @@ class FMPN(nn.Module):
         """
         mask, fused = self._fuse(x)
         return FMPNOutput(self.backbone(self._normalize(fused)), mask, fused)
+
+    def forward_embeddings(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings (B, head_hidden_size), what the classifier is given, and motion masks (B, 1, H, W) in one pass.
+
+        Args:
+            x: Faces (B, in_chans, H, W) in [0, 1].
+        """
+        mask, fused = self._fuse(x)
+        features = self.backbone.forward_features(self._normalize(fused))
+        return self.backbone.forward_head(features, pre_logits=True), mask
 
     def forward_intermediates(
             self,
@@ -256,29 +259,53 @@ class FMPN(nn.Module):
         return self.backbone(self._normalize(self._fuse(x)[1]))
 
 
-def checkpoint_filter_fn(state_dict: Dict[str, torch.Tensor], model: FMPN) -> Dict[str, torch.Tensor]:
-    """Adapt a checkpoint whose backbone was built for another input size, by the backbone's own filter."""
-    prefix = "backbone."
-    backbone = {k[len(prefix):]: v for k, v in state_dict.items() if k.startswith(prefix)}
-    classifier = model.pretrained_cfg.get("classifier") or ()
-    classifier = (classifier,) if isinstance(classifier, str) else classifier
-    mismatch = any(
-        k in backbone and backbone[k].shape != v.shape and f"{prefix}{k}".rpartition(".")[0] not in classifier
-        for k, v in model.backbone.state_dict().items()
-    )
-    source = getattr(model, "pretrained_model_args", {}).get("img_size") or model.pretrained_cfg["input_size"][-2:]
-    source = (source, source) if isinstance(source, int) else tuple(source)
-    target = getattr(model, "_traits", {}).get("img_size")
-    resized = target is not None and tuple(target) != source  # shapes can agree: 6 x 10 patches and 10 x 6
-    backbone_filter = getattr(sys.modules[type(model.backbone).__module__], "checkpoint_filter_fn", None)
-    if not (mismatch or resized) or backbone_filter is None:
-        return state_dict
-    model.backbone.pretrained_model_args = dict(img_size=source)  # the filter takes the checkpoint's grid from it
-    rest = {k: v for k, v in state_dict.items() if not k.startswith(prefix)}
-    return {**rest, **{f"{prefix}{k}": v for k, v in backbone_filter(backbone, model.backbone).items()}}
+def weights_folder(name: str) -> Optional[str]:
+    """Where the folder of an ``arch.tag`` lies on this machine. Importing ``fmpn_timm`` puts one here that knows."""
+    return None
+
+
+def weights_source(name: str) -> Optional[str]:
+    """Where the declared weights of a name (``arch`` or ``arch.tag``) of this package are.
+
+    Returns:
+        ``local-dir:<folder>`` where there is such a folder on this machine, else ``hf-hub:<repository>``; None if no
+        weights are declared, or the name is not of this package.
+    """
+    if not is_model(name) or model_entrypoint(name).__module__.partition(".")[0] != __name__.partition(".")[0]:
+        return None
+    cfg = get_pretrained_cfg(name)
+    if cfg is None or not cfg.hf_hub_id:
+        return None
+    folder = weights_folder(f"{cfg.architecture}.{cfg.tag}")
+    return f"local-dir:{folder}" if folder else f"hf-hub:{cfg.hf_hub_id}"
+
+
+def _create_published(variant: str, pretrained_cfg: Optional[str] = None, **kwargs) -> FMPN:
+    """The model of ``arch`` or ``arch.tag`` with its weights, as its own config.json says it was built."""
+    name = f"{variant}.{pretrained_cfg}" if pretrained_cfg else variant
+    source = weights_source(name)
+    if source is None:
+        raise RuntimeError(
+            f"No pretrained weights exist for {name}. Name a model that has some (hf-hub:<repository> or "
+            "local-dir:<folder>), or leave pretrained out; pretrained_backbone=True starts the backbone from its own."
+        )
+    try:
+        return timm.create_model(source, pretrained=True, **kwargs)
+    except OSError as error:
+        if source.startswith("local-dir:"):
+            raise
+        tag = get_pretrained_cfg(name).tag
+        raise RuntimeError(
+            f"No pretrained weights of {name} can be had ({type(error).__name__}): go online once, so that they come "
+            f"from {source}, or lay its folder at hub/{variant}.{tag} of a checkout of fmpn-timm."
+        ) from error
 
 
 def _create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs) -> FMPN:
+    overlay = kwargs.get("pretrained_cfg_overlay") or {}
+    named = any(overlay.get(key) for key in ("state_dict", "file", "url", "hf_hub_id", "source"))
+    if pretrained and not named and isinstance(kwargs.get("pretrained_cfg") or "", str):
+        return _create_published(variant, **kwargs)
     if pretrained or kwargs.get("pretrained_model_args") is not None:
         kwargs["pretrained_backbone"] = False  # FMPN's own weights, or a saved model's, replace the backbone's
     pretrained_cfg = kwargs.get("pretrained_cfg")
@@ -298,27 +325,9 @@ def _create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs
     return model
 
 
-def _backbone_cfg(backbone: str):
-    """The backbone's pretrained config; one clear error if there is no such timm model."""
-    name = backbone.split(".", 1)[0]
-    if name.startswith("fmpn") or not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f" Did you mean {', '.join(close)}?" if close else ""
-        raise ValueError(f"Unknown backbone {backbone!r}: give the name of a timm model, see timm.list_models().{hint}")
-    cfg = get_pretrained_cfg(backbone)
-    if cfg is None:
-        raise ValueError(f"The timm model {backbone!r} has no config to take its input size and normalisation from.")
-    return cfg
-
-
 def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
     """Config of FMPN in front of a backbone: its sizes and head, faces in [0, 1]."""
-    cfg = _backbone_cfg(backbone)
-    classifier = cfg.classifier
-    if classifier is not None:
-        names = (classifier,) if isinstance(classifier, str) else classifier
-        classifier = tuple(f"backbone.{name}" for name in names)
-        classifier = classifier[0] if len(classifier) == 1 else classifier
+    cfg = backbone_cfg(backbone)
     return dict(
         num_classes=7,
         input_size=cfg.input_size,
@@ -329,7 +338,7 @@ def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
         crop_pct=299 / 320,  # the paper's crops of 299 from 320 pixels
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
-        classifier=classifier,
+        classifier=prefixed(cfg.classifier),
         first_conv="fusion.face.0",  # the one convolution that sees the input's channels; the generator sees grey
         paper_ids="arXiv:1902.08788",
         paper_name="Facial Motion Prior Networks for Facial Expression Recognition",
@@ -338,6 +347,8 @@ def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
     )
 
 
+# Trained weights are declared here by one line: "<arch>.<tag>": _cfg("<backbone>", hf_hub_id="<owner>/<arch>.<tag>").
+# Their own config.json says how they were built; it is read where they lie (``weights_source``).
 default_cfgs = generate_default_cfgs({
     "fmpn": _cfg("inception_v3"),
     "fmpn_inception_v3": _cfg("inception_v3"),

@@ -74,10 +74,7 @@ def build_masks(
     """
     if light not in ("none", "gain", "local"):
         raise InputError(f"Unknown light normalisation {light!r}: choose none, gain or local.")
-    neutral = {}
-    for sample in (*faces.neutral, *faces.samples):
-        if sample.role == "neutral" and sample.subject is not None:
-            neutral.setdefault(sample.subject, sample)
+    neutral = faces.neutral_by_subject()
     expressive = [s for s in faces.samples if s.role == "expressive" and s.subject in neutral]
     if not expressive:
         raise InputError(

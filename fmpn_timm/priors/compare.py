@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import REFERENCE_LANDMARKS
 
 from .masks import MaskSet
+from .regions import feature_region
 
-__all__ = ["Comparison", "compare_masks", "inside_face"]
+__all__ = ["Comparison", "compare_masks"]
 
 SCALES, SHIFTS = (0.7, 1.3), 0.2  # how far the framing may go, as shares of the frame
 
@@ -58,7 +58,7 @@ def compare_masks(masks: MaskSet, reference: MaskSet, framing: tuple[float, floa
     """Correlate masks with a reference set's masks of the same classes.
 
     The sets may frame faces differently: one scale and one shift, the same for all classes, lay the masks over the
-    reference's frame; they maximise the mean r over the full frame. The face is ``inside_face`` of the masks' own
+    reference's frame; they maximise the mean r over the full frame. The face is ``feature_region`` of the masks' own
     frame, laid over with them, so the masks to judge should be framed by the default reference.
 
     Args:
@@ -77,7 +77,7 @@ def compare_masks(masks: MaskSet, reference: MaskSet, framing: tuple[float, floa
     size = theirs.shape[1:]
     if framing is None:
         framing = _best_framing(ours, theirs)
-    ours, face = _lay(ours, framing, size), _lay(inside_face(*ours.shape[1:])[None], framing, size)[0] > 0.5
+    ours, face = _lay(ours, framing, size), _lay(feature_region(*ours.shape[1:])[None], framing, size)[0] > 0.5
     everywhere = np.ones(size, bool)
     own, own_theirs = ours - ours.mean(0), theirs - theirs.mean(0)
     raw, raw_face = (_correlate(ours[:, where], theirs[:, where]) for where in (everywhere, face))
@@ -90,19 +90,6 @@ def compare_masks(masks: MaskSet, reference: MaskSet, framing: tuple[float, floa
         nearest_face=tuple(classes[i] for i in specific_face.argmax(1)),
         framing=framing,
     )
-
-
-def inside_face(height: int, width: int) -> np.ndarray:
-    """Where the features of a face are: an ellipse about the reference landmarks, bool (height, width).
-
-    Its centre lies just above the middle between eyes and mouth; it is 1.9 times as wide and 2.4 times as high as the
-    eyes are apart: brows, cheeks and chin are inside, hair, ears and the outline of the jaw are not.     """
-    apart = float(REFERENCE_LANDMARKS[1, 0] - REFERENCE_LANDMARKS[0, 0])
-    x, y = REFERENCE_LANDMARKS[[0, 1, 3, 4]].mean(0) - (0, 0.05 * apart)
-    rows, columns = np.mgrid[:height, :width]
-    across = ((columns + 0.5) / width - x) / (0.95 * apart)
-    along = ((rows + 0.5) / height - y) / (1.2 * apart)
-    return across**2 + along**2 <= 1
 
 
 def _best_framing(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:

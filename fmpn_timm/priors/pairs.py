@@ -7,22 +7,9 @@ import numpy as np
 
 from fmpn_timm.faces import REFERENCE_LANDMARKS
 
-__all__ = ["LIMITS", "PairLimits", "artefacts", "face_region", "match_light"]
+from .regions import face_region
 
-
-def face_region(height: int, width: int) -> np.ndarray:
-    """Where an aligned face is: an ellipse about the reference landmarks, bool (height, width).
-
-    Its centre lies between eyes and mouth; it is 2.2 times as wide and 2.8 times as high as the eyes are apart, and
-    takes in brows and chin.
-    """
-    eyes, mouth = REFERENCE_LANDMARKS[:2].mean(0), REFERENCE_LANDMARKS[3:].mean(0)
-    apart = float(REFERENCE_LANDMARKS[1, 0] - REFERENCE_LANDMARKS[0, 0])
-    x, y = (eyes + mouth) / 2
-    rows, columns = np.mgrid[:height, :width]
-    across = ((columns + 0.5) / width - x) / (1.1 * apart)
-    along = ((rows + 0.5) / height - y) / (1.4 * apart)
-    return across**2 + along**2 <= 1
+__all__ = ["LIMITS", "PairLimits", "artefacts", "match_light"]
 
 
 def artefacts(mask: np.ndarray) -> float:

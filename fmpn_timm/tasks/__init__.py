@@ -1,5 +1,12 @@
 """Tasks: one training objective per system, in the shape of ``timm.task.TrainingTask``."""
 
+from .derl import DeexpressionTask, ResidueTask, neutral_error
 from .fmpn import ClassificationTask, FMPNTask, MaskTask, mask_error
+from .fn2en import FeatureMatchTask
+from .losses import LOSSES, CenterCosineLoss, CenterLoss, CosFace, CrossEntropy, create_loss, needs_cosines
 
-__all__ = ["ClassificationTask", "FMPNTask", "MaskTask", "mask_error"]
+__all__ = [
+    "LOSSES", "CenterCosineLoss", "CenterLoss", "ClassificationTask", "CosFace", "CrossEntropy", "DeexpressionTask",
+    "FMPNTask", "FeatureMatchTask", "MaskTask", "ResidueTask", "create_loss", "mask_error", "needs_cosines",
+    "neutral_error",
+]

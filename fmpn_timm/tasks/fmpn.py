@@ -11,6 +11,8 @@ from timm.task import TrainingTask
 
 from fmpn_timm.models import FMPN
 
+from .losses import CrossEntropy
+
 __all__ = ["ClassificationTask", "FMPNTask", "MaskTask", "mask_error"]
 
 Batch = dict[str, torch.Tensor]
@@ -21,17 +23,21 @@ class ClassificationTask(TrainingTask):
 
     Args:
         model: Any timm classifier.
-        label_smoothing: Share of the target that is spread over all classes.
+        label_smoothing: Share of the target that is spread over all classes, in the default loss.
+        loss: A loss of ``tasks/losses.py``; cross entropy if None.
     """
 
-    def __init__(self, model: nn.Module, label_smoothing: float = 0.0):
+    def __init__(self, model: nn.Module, label_smoothing: float = 0.0, loss: nn.Module | None = None):
         super().__init__(verbose=False)
         self.model = model
-        self.label_smoothing = label_smoothing
+        self.loss = loss or CrossEntropy(label_smoothing)
+        self.with_embeddings = type(self.loss) is not CrossEntropy
 
-    def class_loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Cross entropy against target distributions (B, K)."""
-        return F.cross_entropy(logits.float(), target, label_smoothing=self.label_smoothing)
+    def class_loss(self, embeddings: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and logits (B, K) of embeddings (B, D), against target distributions (B, K)."""
+        classifier = self.model.get_classifier()
+        logits = classifier(embeddings)
+        return self.loss(logits, embeddings, classifier.weight, target), logits
 
     def forward(self, input: torch.Tensor, target: Batch) -> dict[str, torch.Tensor]:
         """Loss and logits.
@@ -40,8 +46,12 @@ class ClassificationTask(TrainingTask):
             input: Faces (B, 3, H, W).
             target: A batch of ``FaceDataset``.
         """
-        logits = self.model(input)
-        return {"loss": self.class_loss(logits, target["target"]), "output": logits}
+        if not self.with_embeddings:
+            logits = self.model(input)
+            return {"loss": self.loss(logits, None, None, target["target"]), "output": logits}
+        embeddings = self.model.forward_head(self.model.forward_features(input), pre_logits=True)
+        loss, logits = self.class_loss(embeddings, target["target"])
+        return {"loss": loss, "output": logits}
 
 
 class MaskTask(TrainingTask):
@@ -73,7 +83,8 @@ class FMPNTask(ClassificationTask):
         model: The network.
         mask_weight: lambda_1; with 0 this is the arm without the prior, and batches need no masks.
         class_weight: lambda_2.
-        label_smoothing: Share of the class target that is spread over all classes.
+        label_smoothing: Share of the class target that is spread over all classes, in the default loss.
+        loss: L_C, a loss of ``tasks/losses.py``; cross entropy if None.
     """
 
     def __init__(
@@ -82,18 +93,23 @@ class FMPNTask(ClassificationTask):
             mask_weight: float = 0.1,
             class_weight: float = 1.0,
             label_smoothing: float = 0.0,
+            loss: nn.Module | None = None,
     ):
-        super().__init__(model, label_smoothing)
+        super().__init__(model, label_smoothing, loss)
         self.mask_weight = mask_weight
         self.class_weight = class_weight
 
     def forward(self, input: torch.Tensor, target: Batch) -> dict[str, torch.Tensor]:
         """Loss and its parts, and logits."""
-        output = self.model.forward_motion(input)
-        class_loss = self.class_loss(output.logits, target["target"])
-        result = {"loss": self.class_weight * class_loss, "output": output.logits, "class_loss": class_loss}
+        if self.with_embeddings:
+            embeddings, mask = self.model.forward_embeddings(input)
+            class_loss, logits = self.class_loss(embeddings, target["target"])
+        else:
+            logits, mask, _ = self.model.forward_motion(input)
+            class_loss = self.loss(logits, None, None, target["target"])
+        result = {"loss": self.class_weight * class_loss, "output": logits, "class_loss": class_loss}
         if self.mask_weight:
-            mask_loss = F.mse_loss(output.motion_mask.float(), target["mask"])
+            mask_loss = F.mse_loss(mask.float(), target["mask"])
             result["loss"] = result["loss"] + self.mask_weight * mask_loss
             result["mask_loss"] = mask_loss
         return result

@@ -7,10 +7,9 @@ from typing import Any
 
 from .config import parse_config
 from .loop import train
+from .tables import ARMS, arms_table
 
-__all__ = ["ARMS", "compare_arms", "table"]
-
-ARMS = {"cnn": "CNN (backbone alone)", "no_prior": "FMPN without L_M", "fmpn": "FMPN"}
+__all__ = ["compare_arms"]
 
 
 def compare_arms(args: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -27,25 +26,7 @@ def compare_arms(args: Sequence[str]) -> dict[str, dict[str, Any]]:
     for arm in ARMS:
         print(f"== {ARMS[arm]}", flush=True)
         summaries[arm] = train(dataclasses.replace(config, arm=arm, name=f"{config.name}-{arm}"))
-    print(table(summaries))
+    print(arms_table(summaries))
     folder = Path(summaries["fmpn"]["config"]["output"]) / summaries["fmpn"]["config"]["name"]
     print(f"pictures: {folder / 'masks.png'}  {folder / 'priors.png'}  {folder / 'confusion.png'}")
     return summaries
-
-
-def table(summaries: dict[str, dict[str, Any]]) -> str:
-    """The arms as a Markdown table, with what the figures are of."""
-    first = next(iter(summaries.values()))
-    rule = f", {first['rule']} rule" if first["rule"] else ""
-    lines = [
-        f"{first['data']['dataset']}, {first['split']['reported on']}{rule}, n = {first['metrics']['n']}, "
-        f"{first['config']['backbone']}, seed {first['seed']}",
-        "",
-        "| arm | accuracy, % | macro F1, % | parameters, M | training, s |",
-        "|---|---|---|---|---|",
-    ]
-    for arm, s in summaries.items():
-        figures = (f"{100 * s['metrics']['accuracy']:.2f}", f"{100 * s['metrics']['macro_f1']:.2f}",
-                   f"{s['parameters'] / 1e6:.2f}", str(s["training_seconds"]))
-        lines.append(f"| {' | '.join((ARMS[arm], *figures))} |")
-    return "\n".join(lines)

@@ -1,5 +1,6 @@
 """The configuration of a training run: one YAML file, every field an option of the command line."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,9 +9,13 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
-__all__ = ["CONFIGS", "TrainConfig", "parse_config"]
+__all__ = ["CONFIGS", "INDIFFERENT", "TrainConfig", "parse_config"]
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+#: Options that decide nothing about what a run learns: it can be resumed with others.
+INDIFFERENT = ("name", "output", "resume", "checkpoint_every", "timeout", "workers", "progress", "cache", "root",
+               "max_broken", "compile")
 
 
 @dataclass
@@ -25,14 +30,21 @@ class TrainConfig:
         checkpoint_every: Updates between two checkpoints within an epoch; 0 for none but at the end of each epoch (and
             where Ctrl-C or SIGTERM stops the run).
         timeout: Seconds that a process waits for the others of the run before it gives them up.
-        arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I.
+        arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I;
+            or another system: ``derl`` and ``fn2en``, which have no backbone, and ``msca``.
+        model_kwargs: Further arguments of the model, such as DeRL's ``unet: true`` or FN2EN's ``pools: 3``.
         backbone: Name of any timm model.
         backbone_kwargs: Further arguments of the backbone.
         pretrained_backbone: Start the backbone from its ImageNet weights.
         init: Start from a model's weights: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
-            Those of a plain classifier go to FMPN's backbone, as the paper's starts from ImageNet's.
+            Those of a plain classifier go to FMPN's or MSCA's backbone, as the paper's starts from ImageNet's. A DeRL
+            model, such as one that was trained on other data, needs no stage 1 (``mask_epochs: 0``).
+        teacher: What FN2EN's convolutions learn from in stage 1: a timm name with weights, ``hf-hub:owner/name`` or
+            ``local-dir:folder``; a network that was trained on faces, as the paper's.
+        teacher_map: Which of the teacher's feature maps that is; from the end if negative.
         generator_width: Channels of the mask generator at full resolution; the paper's is 64.
         generator_blocks: Residual blocks of the mask generator; the paper's is 4.
+        fusion_init: How FMPN's fusion net starts: ``paper``, or ``face`` for training from scratch.
         dataset: Name of the data set, one of ``fmpn_timm.data.readers.READERS``.
         root: Folder of the data set.
         data_options: Further options of its reader, such as ``rule: majority``.
@@ -58,17 +70,20 @@ class TrainConfig:
         shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share.
         erase: Probability of erasing a rectangle of the face.
-        mask_epochs: Epochs of stage 1, the mask generator alone.
+        mask_epochs: Epochs of stage 1: FMPN's mask generator alone, DeRL's generator of neutral faces, or FN2EN's
+            convolutions against the teacher's.
         mask_lr: Learning rate of stage 1.
         mask_batch_size: Batch of stage 1, over all processes.
-        epochs: Epochs of stage 2, everything.
+        epochs: Epochs of stage 2: everything, or all of DeRL but its generator.
         lr: Learning rate of stage 2.
         generator_lr: Learning rate in stage 2 of a generator that stage 1 has trained.
         batch_size: Batch of stage 2, over all processes and accumulated steps.
         mask_weight: lambda_1, the weight of L_M in stage 2.
         class_weight: lambda_2, the weight of L_C in stage 2.
-        optimizer: ``adam`` or ``adamw``.
-        beta1: First beta of the optimiser.
+        loss: L_C: ``cross_entropy``, ``center`` (and center loss), ``cosface``, or ``center_cosine``; the last two make
+            FMPN classify by angles, as MSCA always does.
+        optimizer: ``adam``, ``adamw`` or ``sgd``.
+        beta1: First beta of the optimiser; the momentum of ``sgd``.
         weight_decay: Weight decay; biases and norms are exempt.
         layer_decay: Factor on the learning rate from each layer of the backbone to the one before; 1 for none.
         schedule: ``linear`` (constant, then linear to 0 from the middle, the paper's) or ``cosine``.
@@ -92,13 +107,17 @@ class TrainConfig:
     checkpoint_every: int = 0
     timeout: int = 600
 
-    arm: Literal["fmpn", "no_prior", "cnn"] = "fmpn"
+    arm: Literal["fmpn", "no_prior", "cnn", "derl", "fn2en", "msca"] = "fmpn"
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
     backbone: str = "resnet18"
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
     pretrained_backbone: bool = False
     init: str | None = None
     generator_width: int = 64
     generator_blocks: int = 4
+    fusion_init: Literal["paper", "face"] = "paper"
+    teacher: str | None = None
+    teacher_map: int = -1
 
     dataset: str = "drawn"
     root: str | None = None
@@ -135,8 +154,9 @@ class TrainConfig:
     batch_size: int = 16
     mask_weight: float = 0.1
     class_weight: float = 1.0
+    loss: Literal["cross_entropy", "center", "cosface", "center_cosine"] = "cross_entropy"
 
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     beta1: float = 0.5
     weight_decay: float = 0.0
     layer_decay: float = 1.0
@@ -156,6 +176,10 @@ class TrainConfig:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def decisive(self) -> dict[str, Any]:
+        """The options that decide what a run learns, JSON-serialisable."""
+        return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in INDIFFERENT}))
+
     @property
     def folder(self) -> Path:
         return Path(self.output) / self.name
@@ -171,7 +195,7 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", defa
         default: The configuration that stands where none is given.
     """
     args = list(sys.argv[1:] if args is None else args)
-    parser = ArgumentParser(prog=prog, description="Train FMPN in its two stages, or one of its baselines.")
+    parser = ArgumentParser(prog=prog, description="Train FMPN or DeRL in its two stages, or a baseline.")
     parser.add_argument("--config", action="config", help=f"YAML file, or one of {', '.join(config_names())}")
     parser.add_class_arguments(TrainConfig)
     if not any(a == "--config" or a.startswith("--config=") for a in args):

@@ -1,11 +1,14 @@
 """The data of a run: what it learns from, selects on and reports on, and its prior masks."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 from accelerate import Accelerator
 
-from fmpn_timm.data.protocols import get_protocol
+from fmpn_timm.data.protocols import PROTOCOLS, Fold, get_protocol
 from fmpn_timm.data.readers import read_faces
+from fmpn_timm.data.readers.prepared import prepared_folds
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.splits import split_by_subject
 from fmpn_timm.errors import InputError
@@ -14,7 +17,7 @@ from fmpn_timm.priors import MaskSet, build_masks, draw_sheet
 
 from .config import TrainConfig
 
-__all__ = ["Data", "prepare_data"]
+__all__ = ["Data", "Folds", "find_folds", "paired_faces", "prepare_data"]
 
 
 @dataclass
@@ -26,6 +29,53 @@ class Data:
     test: FaceSet | None
     classes: tuple[str, ...]
     priors: MaskSet | None
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The folds that a configuration's data are cut into.
+
+    Attributes:
+        dataset: The data set, also where it was prepared.
+        protocol: Its protocol; None for a prepared set that fits none.
+        numbers: Numbers of the folds, ascending.
+        read: Gives a fold by its number.
+    """
+
+    dataset: str
+    protocol: str | None
+    numbers: tuple[int, ...]
+    read: Callable[[int], Fold]
+
+    @property
+    def of(self) -> str:
+        return f"protocol {self.protocol} of {self.dataset}" if self.protocol else f"the prepared set of {self.dataset}"
+
+    @property
+    def span(self) -> str:
+        return f"{self.numbers[0]} to {self.numbers[-1]}"
+
+
+def find_folds(config: TrainConfig) -> Folds:
+    """The folds of the configured protocol, or of the configured prepared set.
+
+    Raises:
+        InputError: The data set has no protocol, or the prepared set no folds.
+    """
+    if config.dataset != "prepared":
+        protocol = get_protocol(config.dataset, config.protocol)
+        folds = protocol.cut(protocol.read(config.root, **config.data_options))
+        return Folds(config.dataset, protocol.name, tuple(folds), folds.__getitem__)
+    if config.protocol is not None:
+        raise InputError(f"--protocol {config.protocol}: a prepared set has the folds it was prepared with; leave the "
+                         "option out.")
+    if config.root is None:
+        raise InputError("Where is the prepared set? Give its folder with --root.")
+    numbers = prepared_folds(config.root)
+    faces = _prepared_fold(config, numbers[0]).train
+    fits = (p.name for p in PROTOCOLS.get(faces.dataset, {}).values()
+            if p.classes in ((), faces.classes) and all(faces.options.get(k) == v for k, v in p.options.items()))
+    return Folds(faces.dataset, next(fits, None), numbers, partial(_prepared_fold, config))
 
 
 def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
@@ -43,6 +93,21 @@ def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
     return Data(train, valid, test, train.classes, _prepare_priors(config, train, accelerator))
 
 
+def paired_faces(faces: FaceSet) -> FaceSet:
+    """The faces that have a neutral face of their subject beside them, for a stage that learns neutral faces.
+
+    Raises:
+        InputError: There is no expressive one among them.
+    """
+    paired = faces.paired()
+    if not any(s.role == "expressive" for s in paired.samples):
+        raise InputError(
+            f"{faces.dataset} {faces.split} has no subject with a neutral and an expressive face, and DeRL's stage 1 "
+            "needs such pairs. Start from a model that was trained on pairs (--init local-dir:... --mask_epochs 0)."
+        )
+    return paired
+
+
 def _read_splits(config: TrainConfig) -> tuple[FaceSet, FaceSet | None, FaceSet | None]:
     return tuple(
         read_faces(config.dataset, config.root, split, **config.data_options) if split else None
@@ -51,13 +116,22 @@ def _read_splits(config: TrainConfig) -> tuple[FaceSet, FaceSet | None, FaceSet 
 
 
 def _read_fold(config: TrainConfig) -> tuple[FaceSet, FaceSet | None, FaceSet]:
-    protocol = get_protocol(config.dataset, config.protocol)
-    folds = protocol.cut(protocol.read(config.root, **config.data_options))
-    if config.fold not in folds:
-        raise InputError(f"--fold {config.fold}: protocol {protocol.name} of {config.dataset} has folds 0 to "
-                         f"{len(folds) - 1}.")
-    fold = folds[config.fold]
+    folds = find_folds(config)
+    if config.fold not in folds.numbers:
+        raise InputError(f"--fold {config.fold}: {folds.of} has folds {folds.span}.")
+    fold = folds.read(config.fold)
     return fold.train, fold.valid, fold.test
+
+
+def _prepared_fold(config: TrainConfig, n: int) -> Fold:
+    options = {**config.data_options, "fold": n}
+    train, test = (
+        replace(read_faces("prepared", config.root, part, **options), split=f"fold {n} {part}")
+        for part in ("train", "test")
+    )
+    # Neutral references are of no fold in a prepared set: those of the tested subjects are nothing to learn from.
+    tested = {s.subject for s in test.samples} - {None}
+    return Fold(replace(train, neutral=tuple(s for s in train.neutral if s.subject not in tested)), test)
 
 
 def _prepare_priors(config: TrainConfig, train: FaceSet, accelerator: Accelerator) -> MaskSet | None:

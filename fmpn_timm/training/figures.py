@@ -1,15 +1,18 @@
-"""Pictures of a run: the confusion matrix, and faces with their masks."""
+"""Pictures of a run: confusion matrix, faces with what the network makes of them, embeddings; and of folds."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+from torch import nn
 
-from fmpn_timm.models import FMPN
+from fmpn_timm.models import FMPN, DeRL, to_grey
 
-__all__ = ["draw_confusion", "draw_faces"]
+__all__ = ["Sheet", "draw_confusion", "draw_faces", "draw_folds", "draw_map", "draw_neutral", "sheet_of"]
 
 
 def _pyplot():
@@ -45,43 +48,103 @@ def draw_confusion(metrics: dict[str, Any], title: str, path: str | Path) -> Non
 @torch.inference_mode()
 def draw_faces(
         model: FMPN,
-        faces: torch.Tensor,
+        batch: dict[str, torch.Tensor],
         labels: list[str],
         classes: tuple[str, ...],
-        priors: torch.Tensor | None,
         path: str | Path,
 ) -> None:
     """Draw faces with their motion masks: face, prior mask of its class, predicted mask, masked face, fused face.
 
     Args:
         model: The network, in evaluation mode.
-        faces: Faces (B, 3, H, W) in [0, 1].
+        batch: A batch of ``FaceDataset``, with prior masks unless the arm has none.
         labels: True class of each face.
         classes: Class names of the logits.
-        priors: Prior mask of each face (B, 1, H, W) in [0, 1], or None for an arm without.
         path: Picture file to write.
     """
-    plt = _pyplot()
-    output = model.forward_motion(faces.to(next(model.parameters()).device))
-    probabilities, called = output.logits.float().softmax(1).max(1)
-    masks = output.motion_mask.float().cpu()
-    faces = faces.float().cpu()
+    output = model.forward_motion(batch["image"].to(next(model.parameters()).device))
+    faces, masks = batch["image"], output.motion_mask.float().cpu()
     fused = output.fused_face.float().cpu()  # its range is the network's own, so it is stretched to be seen
     low, high = fused.amin((1, 2, 3), keepdim=True), fused.amax((1, 2, 3), keepdim=True)
     rows = {"face": _rgb(faces)}
-    if priors is not None:
-        rows["prior mask"] = _heat(priors)
+    if "mask" in batch:
+        rows["prior mask"] = _heat(batch["mask"])
     rows["motion mask"] = _heat(masks)
     rows["face x mask"] = _rgb(faces * masks)
     rows["fused face"] = _rgb((fused - low) / (high - low + 1e-6))
+    _draw_rows(rows, output.logits, labels, classes, path)
 
-    size, gap = faces.shape[-1], 2
+
+@torch.inference_mode()
+def draw_neutral(
+        model: DeRL,
+        batch: dict[str, torch.Tensor],
+        labels: list[str],
+        classes: tuple[str, ...],
+        path: str | Path,
+) -> None:
+    """Draw faces with their neutral faces: face, generated neutral face, true neutral face, residue.
+
+    The residue is stretched, by one factor for the whole sheet, to be seen.
+
+    Args:
+        model: The network, in evaluation mode.
+        batch: A batch of ``FaceDataset``, with neutral faces unless there are none.
+        labels: True class of each face.
+        classes: Class names of the logits.
+        path: Picture file to write.
+    """
+    output = model.forward_residue(batch["image"].to(next(model.parameters()).device))
+    faces, neutral = batch["image"], output.neutral.float().cpu()
+    residue = (to_grey(faces) - neutral).abs()
+    rows = {"face": _rgb(faces), "generated neutral": _rgb(neutral)}
+    if "neutral" in batch:
+        rows["true neutral"] = _rgb(to_grey(batch["neutral"]))
+    rows["residue"] = _heat(residue / residue.max().clamp(min=1e-6))
+    _draw_rows(rows, output.logits, labels, classes, path)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The picture of a few faces that a run ends with.
+
+    Attributes:
+        name: Name of the picture file.
+        draw: Draws it, from model, batch, labels, classes and path.
+        neutral: Whether the batch should carry neutral faces.
+    """
+
+    name: str
+    draw: Callable[..., None]
+    neutral: bool = False
+
+
+def sheet_of(model: nn.Module) -> Sheet | None:
+    """The sheet for a model of this kind, if there is one."""
+    return next((sheet for kind, sheet in SHEETS.items() if isinstance(model, kind)), None)
+
+
+#: The sheet of each kind of model.
+SHEETS = {FMPN: Sheet("masks.png", draw_faces), DeRL: Sheet("neutral.png", draw_neutral, neutral=True)}
+
+
+def _draw_rows(
+        rows: dict[str, np.ndarray],
+        logits: torch.Tensor,
+        labels: list[str],
+        classes: tuple[str, ...],
+        path: str | Path,
+) -> None:
+    """Draw rows of pictures (B, H, W, 3), with what each face is and what it was taken for above its column."""
+    plt = _pyplot()
+    probabilities, called = logits.float().softmax(1).max(1)
+    size, gap = rows["face"].shape[1], 2
     step = size + gap
-    canvas = np.ones((len(rows) * step - gap, len(faces) * step - gap, 3))
+    canvas = np.ones((len(rows) * step - gap, len(labels) * step - gap, 3))
     for row, pictures in enumerate(rows.values()):
         for column, picture in enumerate(pictures):
             canvas[row * step : row * step + size, column * step : column * step + size] = picture
-    figure, axis = plt.subplots(figsize=(1.3 * len(faces) + 0.9, 1.3 * len(rows) + 0.6))
+    figure, axis = plt.subplots(figsize=(1.3 * len(labels) + 0.9, 1.3 * len(rows) + 0.6))
     axis.imshow(canvas)
     axis.set_yticks([row * step + size / 2 for row in range(len(rows))], rows, fontsize=8)
     axis.set_xticks([])
@@ -97,9 +160,78 @@ def draw_faces(
     plt.close(figure)
 
 
+def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path: str | Path) -> None:
+    """Draw the accuracy of each run, fold by fold, a colour for each arm and a line for its mean over folds.
+
+    Args:
+        accuracies: By arm, fold and accuracy in [0, 1] of each run.
+        title: What the folds are of.
+        path: Picture file to write.
+    """
+    plt = _pyplot()
+    folds = sorted({fold for runs in accuracies.values() for fold, _ in runs})
+    figure, axis = plt.subplots(figsize=(2.4 + 0.55 * len(folds), 3.4))
+    for i, (arm, runs) in enumerate(accuracies.items()):
+        beside = 0.5 * ((i + 0.5) / len(accuracies) - 0.5)  # arms of a fold stand side by side
+        places = [folds.index(fold) + beside for fold, _ in runs]
+        of_fold = [np.mean([a for f, a in runs if f == fold]) for fold in {f for f, _ in runs}]
+        mean = 100 * np.mean(of_fold)
+        style = dict(s=22, alpha=0.75, linewidths=0, color=f"C{i}", label=f"{arm}, mean {mean:.1f} %")
+        axis.scatter(places, [100 * a for _, a in runs], **style)
+        axis.axhline(mean, color=f"C{i}", linewidth=0.8, linestyle="--", alpha=0.7)
+    axis.set_xticks(range(len(folds)), folds)
+    axis.set_xlim(-0.6, len(folds) - 0.4)
+    axis.set_xlabel("fold")
+    axis.set_ylabel("accuracy, %")
+    axis.set_title(title, fontsize=9)
+    axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
+    axis.grid(axis="y", linewidth=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_map(
+        points: torch.Tensor,
+        labels: torch.Tensor,
+        centres: torch.Tensor,
+        classes: tuple[str, ...],
+        title: str,
+        path: str | Path,
+) -> None:
+    """Draw points coloured by class, and the class centres as stars.
+
+    Args:
+        points: Coordinates (N, 2).
+        labels: True class (N,) of each point.
+        centres: Coordinates (K, 2) of the class centres.
+        classes: Class names in the order of labels.
+        title: Above the picture.
+        path: Picture file to write.
+    """
+    plt = _pyplot()
+    colours = matplotlib.colormaps["tab10"](range(len(classes)))
+    figure, axis = plt.subplots(figsize=(7.4, 5.6))
+    for k, (name, colour) in enumerate(zip(classes, colours, strict=True)):
+        of_class = points[labels == k]
+        style = dict(s=9, alpha=0.6, linewidths=0, label=f"{name} ({len(of_class)})")
+        axis.scatter(*of_class.T.tolist(), color=colour, **style)
+        axis.scatter(*centres[k].tolist(), s=150, marker="*", color=colour, edgecolors="black", zorder=3)
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.set_xlabel("first principal component")
+    axis.set_ylabel("second")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, markerscale=2,
+                title="stars: class centres", title_fontsize=8)
+    axis.set_title(title, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def _rgb(pictures: torch.Tensor) -> np.ndarray:
-    """Pictures (B, 3, H, W) in [0, 1] as matplotlib takes them."""
-    return pictures.permute(0, 2, 3, 1).clamp(0, 1).numpy()
+    """Pictures (B, 3 or 1, H, W) in [0, 1] as matplotlib takes them."""
+    return pictures.float().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).clamp(0, 1).numpy()
 
 
 def _heat(masks: torch.Tensor) -> np.ndarray:

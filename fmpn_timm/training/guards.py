@@ -49,7 +49,7 @@ class Watch:
 
     Attributes:
         losses: Judges the losses of the stage.
-        broken: Training faces that others stand in for, by index, and what is wrong with them; the same everywhere.
+        broken: Training faces that others stand in for, by source, and what is wrong with them; the same everywhere.
 
     Args:
         config: The run's configuration.
@@ -64,7 +64,7 @@ class Watch:
         self.faces = faces
         self.interrupt = interrupt
         self.losses = LossGuard()
-        self.broken: dict[int, str] = {}
+        self.broken: dict[str, str] = {}
 
     def check(self, title: str, losses: list[torch.Tensor], norm: torch.Tensor | None, seen: list[torch.Tensor]) -> int:
         """Look at an update before it is made.
@@ -84,7 +84,7 @@ class Watch:
         losses = torch.stack(losses).tolist()
         norm = 0.0 if norm is None or self.config.precision == "fp16" else float(norm)  # fp16 leaves such updates out
         index, stand_in = torch.cat(seen, 1).tolist()
-        new = sorted({i for i, s in zip(index, stand_in, strict=True) if s} - self.broken.keys())
+        new = [i for i, s in zip(index, stand_in, strict=True) if s and self.faces.samples[i].source not in self.broken]
         wrong = any([self.losses.wrong(loss) for loss in losses]) or not math.isfinite(norm)
         wrong, broken, asked = self._most(wrong, bool(new), self.interrupt.asked)
         if wrong:
@@ -99,7 +99,7 @@ class Watch:
 
     def skipped(self) -> list[dict[str, str]]:
         """The broken training faces found so far: ``source`` and ``reason``."""
-        return [{"source": self.faces.samples[i].source, "reason": why} for i, why in sorted(self.broken.items())]
+        return [{"source": source, "reason": reason} for source, reason in sorted(self.broken.items())]
 
     def _most(self, *numbers: int) -> list[int]:
         """The greatest of each number over all processes."""
@@ -129,11 +129,11 @@ class Watch:
     def _count(self, new: list[int]) -> None:
         samples, limit = self.faces.samples, self.config.max_broken
         for i in sorted({i for found in gather_object([new]) for i in found}):
-            self.broken[i] = _what_is_broken(samples[i])
+            last = self.broken[samples[i].source] = _what_is_broken(samples[i])
         file = self.config.folder / "skipped.json"
         if self.accelerator.is_main_process:
             write_text(file, json.dumps(self.skipped(), indent=1))
-        said = f"{len(self.broken)} of {len(samples)} training faces are broken, the last one: {self.broken[i]}"
+        said = f"{len(self.broken)} of {len(samples)} training faces are broken, the last one: {last}"
         if len(self.broken) > limit * len(samples):
             raise InputError(f"{said} That is more than --max_broken {limit:g}. {file} lists them: mend them, then go "
                              "on with --resume auto.")

@@ -34,14 +34,15 @@ from fmpn_timm.priors import draw_sheet
 
 from .checkpoint import Checkpoints, write_text
 from .config import TrainConfig
-from .data import Data, prepare_data
+from .data import Data, paired_faces, prepare_data
 from .evaluation import autocast, leave_out_broken, mean_masks, predict
-from .figures import draw_confusion, draw_faces
+from .figures import Sheet, draw_confusion, sheet_of
 from .guards import LossGuard, Watch, out_of_memory
 from .interrupt import Interrupt, ignore_signals
 from .metrics import summarize, versions
+from .predictions import predictions_csv
 from .processes import create_accelerator, lost_process
-from .systems import Stage, create_model, create_stages
+from .systems import PICTURES, Stage, create_model, create_stages
 
 __all__ = ["train"]
 
@@ -57,9 +58,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     Writes to ``<output>/<name>``: ``config.json``, ``summary.csv`` (one row an epoch), TensorBoard events (where it is
     installed), ``checkpoints/``, ``skipped.json`` (training faces with broken pictures, if any), and at the end
-    ``summary.json``, ``confusion.png``, ``priors.png``, ``masks.png`` (faces with their masks), ``mean_masks.png``
-    (mean mask of each class), and ``model/``, which ``timm.create_model("local-dir:<...>/model", pretrained=True)``
-    loads.
+    ``summary.json``, ``predictions.csv`` (each sample reported on), ``confusion.png``, ``priors.png``, ``masks.png``
+    (faces with their masks), ``mean_masks.png`` (mean mask of each class), for DeRL ``neutral.png`` (faces with their
+    neutral faces) instead, for MSCA ``embedding.png`` (a map of the embeddings), and ``model/``, which
+    ``timm.create_model("local-dir:<...>/model", pretrained=True)`` loads.
 
     Returns:
         The contents of ``summary.json``.
@@ -197,10 +199,16 @@ class Run:
             parameter.requires_grad_(True)
         optimizer = _create_optimizer(config, stage)
         per_step = stage.batch_size // config.accumulate // accelerator.num_processes
-        train_loader = self._loader(self.data.train, per_step, train=True, with_mask=stage.masks)
+        train, valid = self.data.train, self.data.valid
+        if stage.neutral:
+            train, valid = paired_faces(train), paired_faces(valid)
+            accelerator.print(f"Stage {stage.name}: {len(self.data.train) - len(train)} of {len(self.data.train)} "
+                              "training faces have no neutral face of their subject and are left out.")
+        self.watch.faces = train
+        train_loader = self._loader(train, per_step, train=True, with_mask=stage.masks, with_neutral=stage.neutral)
         sampler = train_loader.sampler
-        with_mask = stage.masks and stage.error is not None
-        valid_loader = self._loader(self.data.valid, per_step, train=False, with_mask=with_mask)
+        with_mask, with_neutral = (carried and stage.error is not None for carried in (stage.masks, stage.neutral))
+        valid_loader = self._loader(valid, per_step, False, with_mask, with_neutral)
         prepared = accelerator.prepare(stage.task, optimizer, train_loader, valid_loader)
         task, optimizer, train_loader, valid_loader = prepared
         if config.compile:
@@ -249,7 +257,14 @@ class Run:
             model.load_state_dict(ema.module.state_dict())  # the next stage starts from the averaged weights
         model.requires_grad_(True)
 
-    def _loader(self, faces: FaceSet, batch_size: int, train: bool, with_mask: bool) -> DataLoader:
+    def _loader(
+            self,
+            faces: FaceSet,
+            batch_size: int,
+            train: bool,
+            with_mask: bool,
+            with_neutral: bool = False,
+    ) -> DataLoader:
         config = self.config
         mean, std = self.model.pretrained_cfg["mean"], self.model.pretrained_cfg["std"]
         if train:
@@ -259,7 +274,9 @@ class Run:
             transform = eval_transform(config.size, config.load_size, mean, std)
         masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
         soft = train and config.soft_labels
-        dataset = FaceDataset(faces, self.data.classes, transform, masks, soft, config.cache, stand_in=True)
+        dataset = FaceDataset(
+            faces, self.data.classes, transform, masks, soft, config.cache, with_neutral, stand_in=True
+        )
         if train and len(dataset) < batch_size * self.accelerator.num_processes:
             raise InputError(f"{len(dataset)} training faces do not fill a batch of {batch_size}: lower --batch_size.")
         return DataLoader(
@@ -352,11 +369,14 @@ class Run:
                 torch.distributed.broadcast(buffer, 0)
 
     def _evaluate(self, faces: FaceSet, loader: DataLoader) -> dict[str, Any]:
+        return summarize(*self._predict(faces, loader), self.data.classes)
+
+    def _predict(self, faces: FaceSet, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and labels of all faces; none may be broken."""
         config = self.config
         how = (config.flip_test, config.progress, config.channels_last, config.precision)
         logits, labels = predict(self.evaluated, loader, self.accelerator, *how)
-        logits, labels, _ = leave_out_broken(faces, logits, labels)
-        return summarize(logits, labels, self.data.classes)
+        return leave_out_broken(faces, logits, labels)[:2]
 
     @torch.inference_mode()
     def _error(self, stage: Stage, loader: DataLoader) -> float:
@@ -398,13 +418,15 @@ class Run:
         def loader(faces: FaceSet) -> DataLoader:
             return accelerator.prepare(self._loader(faces, batch_size, train=False, with_mask=False))
 
-        valid = self._evaluate(data.valid, loader(data.valid))
-        reported = self._evaluate(data.test, loader(data.test)) if data.test is not None else valid
+        shown = data.test or data.valid
+        logits, labels = self._predict(shown, loader(shown))
+        reported = summarize(logits, labels, data.classes)
+        valid = self._evaluate(data.valid, loader(data.valid)) if data.test is not None else reported
         summary = {
             "data": {"dataset": config.dataset, **data.train.options},
             "rule": data.train.options.get("rule"),
             "split": {"train": data.train.split, "selected on": data.valid.split,
-                      "reported on": (data.test or data.valid).split},
+                      "reported on": shown.split},
             "samples": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test or ())},
             "skipped": self.watch.skipped(),
             "seed": config.seed,
@@ -421,40 +443,49 @@ class Run:
         }
         of = f"{config.dataset} {summary['split']['reported on']}, seed {config.seed}"
         if isinstance(model, FMPN):
-            test_loader = loader(data.test or data.valid)
+            test_loader = loader(shown)
             masks = mean_masks(model, test_loader, accelerator, data.classes, of, config.precision)
+        if config.arm in PICTURES:
+            PICTURES[config.arm](model, loader(shown), accelerator, data.classes, of, config)
         if accelerator.is_main_process:
             folder = config.folder
             draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")
+            sheet = sheet_of(model)
+            if sheet is not None:
+                self._draw_faces(shown, sheet, folder / sheet.name)
             if isinstance(model, FMPN):
-                self._draw_faces(data.test or data.valid, folder / "masks.png")
                 draw_sheet(masks, folder / "mean_masks.png")
             results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}
             save_model(model, folder / "model", data.classes, config.size, config.size / config.load_size,
                        {"results.json": results}, data.train.recipe)
             if data.priors is not None:
                 data.priors.save(folder / "model" / "priors.safetensors")
+            said = predictions_csv(shown, logits, labels, data.classes, config.root)
+            write_text(folder / "predictions.csv", said)
             write_text(folder / "summary.json", json.dumps(summary, indent=2))
         accelerator.wait_for_everyone()
         return summary
 
-    def _draw_faces(self, faces: FaceSet, path: Path) -> None:
-        """Two faces of each class, evenly spread over the split."""
+    def _draw_faces(self, faces: FaceSet, sheet: Sheet, path: Path) -> None:
+        """Two faces of each class, evenly spread over the split; of those with a neutral face, if that is shown."""
+        with_neutral = sheet.neutral and len(faces.paired()) > 0
+        faces = faces.paired() if with_neutral else faces
         chosen = []
         for name in self.data.classes:
             of_class = [s for s in faces.samples if s.expression == name]
             chosen += of_class[:: max(len(of_class) // 2, 1)][:2]
         with_mask = self.data.priors is not None
-        loader = self._loader(dataclasses.replace(faces, samples=tuple(chosen)), len(chosen), False, with_mask)
-        batch = next(iter(loader))
+        faces = dataclasses.replace(faces, samples=tuple(chosen))
+        batch = next(iter(self._loader(faces, len(chosen), False, with_mask, with_neutral)))
         self.model.eval()
-        labels = [s.expression for s in chosen]
-        draw_faces(self.model, batch["image"], labels, self.data.classes, batch.get("mask"), path)
+        sheet.draw(self.model, batch, [s.expression for s in chosen], self.data.classes, path)
 
 
 def _create_optimizer(config: TrainConfig, stage: Stage) -> torch.optim.Optimizer:
     optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     groups = [group for group in stage.groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=stage.lr, momentum=config.beta1, fused=True)
     return optimizers[config.optimizer](groups, lr=stage.lr, betas=(config.beta1, 0.999), fused=True)
 
 
@@ -489,10 +520,7 @@ def _choose_folder(config: TrainConfig, accelerator: Accelerator) -> TrainConfig
 
 def _comparable(config: TrainConfig, accelerator: Accelerator) -> dict[str, Any]:
     """What must be the same to resume a run."""
-    elsewhere = ("name", "output", "resume", "checkpoint_every", "timeout", "workers", "progress", "cache", "root",
-                 "max_broken", "compile")
-    options = json.loads(json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k not in elsewhere}))
-    return {**options, "processes": accelerator.num_processes}
+    return {**config.decisive(), "processes": accelerator.num_processes}
 
 
 def _check_unchanged(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
@@ -509,7 +537,7 @@ def _smaller_batch(config: TrainConfig, stage: Stage, title: str, per_step: int)
     said = f"Out of memory in {title}, with {per_step} faces a step on each process."
     if per_step == 1:
         return f"{said} Lower --size, or take a smaller --backbone."
-    option = "mask_batch_size" if stage.name == "mask" else "batch_size"
+    option = "batch_size" if stage.error is None else "mask_batch_size"
     return (f"{said} Try {per_step // 2}: the same updates in smaller steps with --accumulate {2 * config.accumulate}, "
             f"or smaller ones with --{option} {stage.batch_size // 2}.")
 

@@ -13,12 +13,24 @@ from torch import nn
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, check_recipe
 from fmpn_timm.hub import load_model, recipe_of, weights_of
-from fmpn_timm.models import FMPN
-from fmpn_timm.tasks import ClassificationTask, FMPNTask, MaskTask, mask_error
+from fmpn_timm.models import FMPN, FN2EN, MSCA, CosineLinear, DeRL
+from fmpn_timm.tasks import (
+    ClassificationTask,
+    DeexpressionTask,
+    FeatureMatchTask,
+    FMPNTask,
+    MaskTask,
+    ResidueTask,
+    create_loss,
+    mask_error,
+    needs_cosines,
+    neutral_error,
+)
 
 from .config import TrainConfig
+from .embedding import draw_embeddings
 
-__all__ = ["Stage", "create_model", "create_stages"]
+__all__ = ["PICTURES", "Stage", "create_model", "create_stages"]
 
 
 @dataclass
@@ -33,6 +45,7 @@ class Stage:
         batch_size: Samples of one update, over all processes and accumulated steps.
         groups: Parameter groups of the optimiser; parameters that are in none stay as they are.
         masks: Whether the training batches carry prior masks.
+        neutral: Whether they carry neutral faces; samples whose subject has none are left out then.
         error: In a stage that does not classify yet, the error (B,) of the evaluated model on a validation batch, which
             then carries what a training batch does; None where the class decides.
     """
@@ -44,6 +57,7 @@ class Stage:
     batch_size: int
     groups: list[dict[str, Any]]
     masks: bool = False
+    neutral: bool = False
     error: Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor] | None = None
 
 
@@ -67,15 +81,22 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
     if config.init is not None:
         check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
         initial = load_model(config.init, num_classes=len(classes))
-        if config.arm == "cnn" or isinstance(initial, FMPN):
+        if isinstance(initial, MODELS[config.arm]):
             return initial
+        if config.arm in ("derl", "fn2en"):  # they have no backbone to give the weights to
+            raise InputError(
+                f"--init {config.init}: a {type(initial).__name__} cannot be trained as --arm {config.arm}."
+            )
     name, kwargs = _name_and_options(config)
-    if timm.is_model(config.backbone) and timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
+    sized = name if config.arm in ("derl", "fn2en") else config.backbone
+    if timm.is_model(sized) and timm.get_pretrained_cfg_value(sized, "fixed_input_size"):
         kwargs["img_size"] = config.size
     try:
         with weights_of(config.backbone):
             model = timm.create_model(name, num_classes=len(classes), **kwargs)
-        if initial is not None:  # a classifier of its own becomes FMPN's backbone
+        if initial is not None:  # a classifier of its own becomes the backbone
+            if isinstance(model, MSCA):
+                initial.prune_intermediate_layers(model.indices, prune_norm=True)  # as MSCA has it
             model.backbone.load_state_dict(initial.state_dict())
         return model
     except InputError:
@@ -88,28 +109,38 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
             "Give the backbone it was trained with."
         ) from error
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: {error} Check --backbone and --backbone_kwargs.") from error
+        raise InputError(f"{name}: {error} Check --size, --model_kwargs, --backbone and --backbone_kwargs.") from error
 
 
 def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
     """The timm name of the configured model and what ``timm.create_model`` is told."""
+    if config.arm in ("derl", "fn2en"):
+        return config.arm, dict(config.model_kwargs)
     if config.arm == "cnn":
         if not timm.is_model(config.backbone):
             raise InputError(f"Unknown backbone {config.backbone!r}: give the name of a timm model.")
         return config.backbone, dict(config.backbone_kwargs, pretrained=config.pretrained_backbone)
     kwargs = dict(
-        generator_width=config.generator_width,
-        generator_blocks=config.generator_blocks,
         backbone_kwargs=config.backbone_kwargs,
         pretrained_backbone=config.pretrained_backbone,
+        **config.model_kwargs,
     )
-    name = f"fmpn_{config.backbone}"
-    return (name, kwargs) if timm.is_model(name) else ("fmpn", dict(kwargs, backbone=config.backbone))
+    if config.arm != "msca":
+        kwargs |= dict(
+            generator_width=config.generator_width,
+            generator_blocks=config.generator_blocks,
+            fusion_init=config.fusion_init,
+        )
+        if needs_cosines(config.loss):
+            kwargs["cosine_head"] = True
+    family = "msca" if config.arm == "msca" else "fmpn"
+    name = f"{family}_{config.backbone}"
+    return (name, kwargs) if timm.is_model(name) else (family, dict(kwargs, backbone=config.backbone))
 
 
 def _classifier_stages(config: TrainConfig, model: nn.Module) -> list[Stage]:
     groups = _backbone_groups(config, model, config.lr)
-    task = ClassificationTask(model, config.label_smoothing)
+    task = ClassificationTask(model, loss=_loss(config, model))
     return [Stage("joint", task, config.epochs, config.lr, config.batch_size, groups)]
 
 
@@ -126,9 +157,66 @@ def _fmpn_stages(config: TrainConfig, model: FMPN) -> list[Stage]:
         *_backbone_groups(config, model.backbone, config.lr),
     ]
     mask_weight = config.mask_weight if with_prior else 0.0
-    task = FMPNTask(model, mask_weight, config.class_weight, config.label_smoothing)
+    task = FMPNTask(model, mask_weight, config.class_weight, loss=_loss(config, model))
     stages.append(Stage("joint", task, config.epochs, config.lr, config.batch_size, groups, masks=mask_weight > 0))
     return stages
+
+
+def _derl_stages(config: TrainConfig, model: DeRL) -> list[Stage]:
+    if config.loss != "cross_entropy":
+        raise InputError(f"--loss {config.loss}: DeRL's five losses are cross entropy; leave the option out.")
+    stages = []
+    if config.mask_epochs:
+        task = DeexpressionTask(model, width=model.generator.channels[0])
+        groups = [
+            *_groups(config, model.generator, config.mask_lr), *_groups(config, task.discriminator, config.mask_lr)
+        ]
+        stages.append(Stage("neutral", task, config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
+                            neutral=True, error=neutral_error))
+    elif config.init is None:
+        raise InputError("--mask_epochs 0 leaves DeRL's generator untrained: name a trained one with --init.")
+    groups = [*_groups(config, model.local, config.lr), *_groups(config, model.head, config.lr)]  # not the generator
+    task = ResidueTask(model, class_weight=config.class_weight, label_smoothing=config.label_smoothing)
+    stages.append(Stage("residue", task, config.epochs, config.lr, config.batch_size, groups))
+    return stages
+
+
+def _fn2en_stages(config: TrainConfig, model: FN2EN) -> list[Stage]:
+    stages = []
+    if config.mask_epochs:
+        if config.teacher is None:
+            raise InputError("Stage 1 of fn2en learns from a face network: name it with --teacher, or leave the stage "
+                             "out with --mask_epochs 0.")
+        task = FeatureMatchTask(model, _create_teacher(config), config.teacher_map)
+        groups = [*_groups(config, model.trunk, config.mask_lr), *_groups(config, task.adapt, config.mask_lr)]
+        stages.append(Stage("features", task, config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
+                            error=task.error))
+    return stages + _classifier_stages(config, model)
+
+
+def _create_teacher(config: TrainConfig) -> nn.Module:
+    try:
+        teacher = load_model(config.teacher, features_only=True)
+        teacher.feature_info.channels()[config.teacher_map]
+    except IndexError as error:
+        raise InputError(f"--teacher_map {config.teacher_map}: {config.teacher} has fewer feature maps.") from error
+    except (AttributeError, TypeError) as error:
+        raise InputError(f"--teacher {config.teacher} gives no feature maps: {error}") from error
+    return teacher
+
+
+def _loss(config: TrainConfig, model: nn.Module) -> nn.Module:
+    """The configured loss; one of angles only where the model classifies by angles too."""
+    classifier = model.get_classifier()
+    if needs_cosines(config.loss) and not isinstance(classifier, CosineLinear):
+        raise InputError(
+            f"--loss {config.loss} trains angles, and this model classifies by {classifier}: use --arm msca, or fmpn "
+            "or no_prior without weights of another head (--init), or --loss cross_entropy or center."
+        )
+    if config.loss == "center" and not isinstance(classifier, nn.Linear):
+        raise InputError(f"--loss center gathers embeddings in front of one linear layer; this model has {classifier}: "
+                         "take another --backbone, or --loss cross_entropy.")
+    return create_loss(config.loss, classifier, config.label_smoothing)
 
 
 def _groups(config: TrainConfig, module: nn.Module, lr: float, exempt: set[str] | tuple = ()) -> list[dict[str, Any]]:
@@ -147,5 +235,19 @@ def _backbone_groups(config: TrainConfig, backbone: nn.Module, lr: float) -> lis
     return [dict(params=g["params"], weight_decay=g["weight_decay"], lr=lr * g["lr_scale"]) for g in decayed]
 
 
+#: What each arm trains.
+MODELS = {"cnn": nn.Module, "no_prior": FMPN, "fmpn": FMPN, "derl": DeRL, "fn2en": FN2EN, "msca": MSCA}
+
 #: The stages of each arm.
-STAGES = {"cnn": _classifier_stages, "no_prior": _fmpn_stages, "fmpn": _fmpn_stages}
+STAGES = {
+    "cnn": _classifier_stages,
+    "no_prior": _fmpn_stages,
+    "fmpn": _fmpn_stages,
+    "derl": _derl_stages,
+    "fn2en": _fn2en_stages,
+    "msca": _classifier_stages,
+}
+
+#: What is drawn at the end of a run, by arm: a function of the best model, batches of the reported split, the
+#: accelerator, class names, what the faces are of, and the configuration. All processes call it; the main one draws.
+PICTURES = {"msca": draw_embeddings}

@@ -159,6 +159,54 @@ def test_soft_targets_over_other_classes_still_sum_to_one():
     torch.testing.assert_close(target, torch.tensor([0.0, 1 / 3, 2 / 3]))
 
 
+def neutral_set() -> FaceSet:
+    """Three subjects; of the third no neutral face is known."""
+    rows = (("fear", "1"), ("neutral", "1"), ("happiness", "2"), ("fear", "3"))
+    samples = tuple(Sample(f"{i}.png", Loader(i), name, subject) for i, (name, subject) in enumerate(rows))
+    return FaceSet("folder", "train", CLASSES, samples, neutral=(Sample("reference.png", Loader(9), "neutral", "2"),))
+
+
+def test_neutral_faces_are_the_subjects(transform):
+    faces = neutral_set().paired()
+    dataset = FaceDataset(faces, CLASSES, transform, neutral=True)
+    assert len(dataset) == 3
+    for i, seed in enumerate((1, 1, 9)):
+        neutral = dataset[i]["neutral"]
+        assert type(neutral) is torch.Tensor and neutral.dtype == torch.float32
+        torch.testing.assert_close(neutral, torch.from_numpy(Loader(seed)()).permute(2, 0, 1) / 255)
+
+
+@pytest.mark.parametrize("options", [{}, {"rotate": 30, "scale": 0.3, "shift": 0.2, "jitter": 0.5}])
+def test_neutral_faces_and_masks_go_where_the_face_goes(options, masks):
+    """A neutral sample is its own neutral face here, so the two must come out alike."""
+    transform = train_transform(4, SIZE, (0.0,) * 3, (1.0,) * 3, **options)
+    dataset = FaceDataset(neutral_set().paired(), CLASSES, transform, masks, neutral=True)
+    places = set()
+    for seed in range(10):
+        torch.manual_seed(seed)
+        item = dataset[1]
+        assert item["mask"].shape == (1, 4, 4)
+        torch.testing.assert_close(item["neutral"], item["image"])
+        places.add(tuple(item["image"].flatten().tolist()))
+    assert len(places) > 3
+
+
+def test_erasing_spares_the_neutral_face():
+    transform = train_transform(4, SIZE, (0.0,) * 3, (1.0,) * 3, erase=1.0)
+    item = FaceDataset(neutral_set().paired(), CLASSES, transform, neutral=True)[1]
+    erased = (item["image"] != item["neutral"]).any(0)
+    assert erased.any() and not erased.all() and (item["image"][:, erased] == 0).all()
+
+
+def test_cache_keeps_neutral_faces_too(transform):
+    faces = neutral_set().paired()
+    dataset = FaceDataset(faces, CLASSES, transform, cache=True, neutral=True)
+    for _ in range(2):
+        items = [dataset[i] for i in range(len(dataset))]
+    assert [s.picture.loaded for s in (*faces.samples, *faces.neutral)] == [1, 1, 1, 1, 1]
+    torch.testing.assert_close(items[0]["neutral"], items[1]["image"])
+
+
 def test_a_seeded_item_depends_on_its_seed_alone_and_draws_nothing_from_outside(masks):
     transform = train_transform(4, SIZE, (0.5,) * 3, (0.5,) * 3, rotate=20, jitter=0.5, erase=1.0)
     dataset = FaceDataset(face_set(), CLASSES, transform, masks)

@@ -161,3 +161,19 @@ def test_numbers_without_a_range_are_refused(tmp_path, values):
     Image.fromarray(values).save(tmp_path / "face.tif")
     with pytest.raises(InputError, match=r"face\.tif: pixels of kind [IF] .*Save it as RGB"):
         read_picture(tmp_path / "face.tif")
+
+
+def test_the_first_neutral_face_stands_for_its_subject():
+    samples = (sample("a", "fear", "1"), sample("b", "neutral", "1"), sample("c", "neutral", "1"),
+               sample("d", "neutral", "2"), sample("e", "neutral"))
+    faces = FaceSet("drawn", "train", ("neutral", "fear"), samples, neutral=(sample("f", "neutral", "2"),))
+    assert {k: s.source for k, s in faces.neutral_by_subject().items()} == {"1": "b", "2": "f"}
+
+
+def test_paired_keeps_the_samples_whose_subject_has_a_neutral_face(faces):
+    paired = faces.paired()
+    assert [s.source for s in paired.samples] == ["a", "b"] and [s.source for s in paired.neutral] == ["b"]
+    alone = faces.where(lambda s: s.source == "a").paired()
+    assert not alone.samples and not alone.neutral
+    nobody = FaceSet("folder", "train", ("fear",), (sample("a", "fear"),), neutral=(sample("b", "neutral"),))
+    assert not nobody.paired().samples

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import fmpn_timm.models  # noqa: F401
+from tests.models.base import run_onnx
 
 # A plain CNN, a mobile one and two transformers, each with a small input.
 BACKBONES = {
@@ -120,17 +121,6 @@ def test_exported_program_survives_a_file_at_any_batch_size(backbone, tmp_path):
     loaded = torch.export.load(tmp_path / "model.pt2").module()
     for batch in (1, 2, 5):
         torch.testing.assert_close(loaded(faces(backbone, batch)), model(faces(backbone, batch)), rtol=1e-5, atol=1e-5)
-
-
-def run_onnx(module: nn.Module, x: torch.Tensor, names: list[str], path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    batch = torch.export.Dim("batch")
-    torch.onnx.export(
-        module, (x,), str(path), dynamo=True, verbose=False,
-        input_names=["face"], output_names=names, dynamic_shapes=({0: batch},),
-    )
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 @torch.inference_mode()

@@ -136,3 +136,22 @@ def test_autocast_keeps_the_precision_of_the_weights():
 def test_bfloat16_weights_give_bfloat16_faces():
     fusion = PriorFusion().to(torch.bfloat16)
     assert fusion(torch.rand(2, 3, 8, 8).bfloat16(), torch.rand(2, 1, 8, 8).bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("in_chans", [3, 1])
+def test_started_as_face_the_fused_face_is_the_face(in_chans):
+    torch.manual_seed(0)
+    fusion = PriorFusion(in_chans, init="face")
+    face = torch.rand(8, in_chans, 24, 24)
+    fused = fusion(face, torch.zeros(8, 1, 24, 24))
+    face = face.expand(-1, 3, -1, -1)
+    for a, b in zip(face.unbind(1), fused.unbind(1), strict=True):
+        assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] > 0.97
+    assert fused.std() > 10 * PriorFusion(in_chans)(face[:, :in_chans], face[:, :1]).std()
+    masked = torch.rand(8, 1, 24, 24)
+    assert not torch.allclose(fusion(face[:, :in_chans], masked), fused)
+
+
+def test_unknown_start_is_refused():
+    with pytest.raises(ValueError, match="fusion_init must be paper or face, not 'zero'"):
+        PriorFusion(init="zero")

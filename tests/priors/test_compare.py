@@ -9,7 +9,8 @@ import torch
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.priors import MaskSet
-from fmpn_timm.priors.compare import compare_masks, inside_face
+from fmpn_timm.priors.compare import compare_masks
+from fmpn_timm.priors.regions import feature_region
 
 CLASSES = ("happiness", "surprise", "sadness")
 
@@ -69,16 +70,10 @@ def test_specific_r_sees_swapped_classes_that_raw_r_hides():
 def test_inside_the_face_ignores_the_outside():
     masks = blobs()
     noisy = masks.copy()
-    outside = ~inside_face(60, 60)
+    outside = ~feature_region(60, 60)
     noisy[:, outside] = np.random.default_rng(1).uniform(0, 1, (3, outside.sum()))
     comparison = compare_masks(mask_set(noisy), mask_set(masks), framing=(1, 0, 0))
     assert min(comparison.r_face) > 0.97 and max(comparison.r) < 0.9
-
-
-def test_inside_the_face_is_where_the_features_are():
-    face = inside_face(100, 100)
-    assert face[36, 30] and face[36, 70] and face[76, 50] and face[20, 50]  # eyes, mouth, forehead
-    assert not (face[0].any() or face[:, 2].any() or face[95, 5]) and 0.4 < face.mean() < 0.7
 
 
 def test_too_few_common_classes_are_named():

@@ -9,7 +9,8 @@ from fmpn_timm.data.readers.drawn import read_drawn
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.priors import MaskSet, PairLimits, build_masks
-from fmpn_timm.priors.pairs import artefacts, face_region, match_light
+from fmpn_timm.priors.pairs import artefacts, match_light
+from fmpn_timm.priors.regions import face_region
 
 SIZE = 72
 

@@ -1,13 +1,15 @@
 """Tests of the configuration."""
 
 import dataclasses
+import typing
 
 import pytest
 
+from fmpn_timm.tasks import LOSSES
 from fmpn_timm.training.config import CONFIGS, TrainConfig, config_names, parse_config
 
 
-@pytest.mark.parametrize("name", ["drawn", "ferplus", "paper"])
+@pytest.mark.parametrize("name", ["drawn", "ferplus", "fn2en", "msca", "paper"])
 def test_configurations_of_the_package_parse(name):
     assert name in config_names()
     assert parse_config(["--config", name]).name == name
@@ -40,6 +42,10 @@ def test_bad_options_are_refused(args, capsys):
     with pytest.raises(SystemExit):
         parse_config(args)
     assert args[0].lstrip("-") in capsys.readouterr().err
+
+
+def test_losses_are_those_there_are():
+    assert typing.get_args(typing.get_type_hints(TrainConfig)["loss"]) == LOSSES
 
 
 def test_every_key_of_the_shipped_files_is_a_field():

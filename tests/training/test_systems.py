@@ -1,10 +1,22 @@
-"""Tests of the stages that each arm is made of."""
+"""Tests of the stages that each arm is made of, and of runs of the arms beside FMPN's."""
+
+import dataclasses
+import json
 
 import pytest
 import timm
+import torch
 
-from fmpn_timm.training import TrainConfig
-from fmpn_timm.training.systems import create_stages
+from fmpn_timm import cli
+from fmpn_timm.errors import InputError
+from fmpn_timm.hub import save_model
+from fmpn_timm.models import FN2EN, MSCA, CosineLinear
+from fmpn_timm.tasks import CenterCosineLoss, CenterLoss, CosFace
+from fmpn_timm.training import TrainConfig, loop, train
+from fmpn_timm.training.systems import create_model, create_stages
+from tests.data.readers.test_ckplus import write as write_ckplus
+
+CLASSES = ("neutral", "happiness", "fear")
 
 
 @pytest.fixture
@@ -34,3 +46,162 @@ def test_stages(model, options, names):
     assert [stage.name for stage in stages] == names
     assert [stage.error is None for stage in stages] == [name == "joint" for name in names]
     assert stages[-1].masks == (options["arm"] == "fmpn")
+
+
+@pytest.fixture
+def config(tmp_path) -> TrainConfig:
+    """A run of seconds."""
+    return TrainConfig(
+        name="tiny", output=str(tmp_path / "runs"), data_options={"subjects": 5, "takes": 1, "size": 36},
+        valid_split="valid", test_split="test", cache=True, backbone="test_resnet", generator_width=4,
+        generator_blocks=1, size=32, load_size=36, mask_epochs=1, mask_lr=1e-2, mask_batch_size=8,
+        epochs=2, lr=1e-3, batch_size=8, optimizer="adamw", progress=False,
+    )
+
+
+@pytest.fixture
+def teacher(tmp_path) -> str:
+    torch.manual_seed(3)
+    save_model(timm.create_model("test_resnet", num_classes=3), tmp_path / "teacher", CLASSES, 32, 0.9)
+    return f"local-dir:{tmp_path / 'teacher'}"
+
+
+def saved(config: TrainConfig) -> str:
+    return f"local-dir:{config.folder / 'model'}"
+
+
+def evaluated(config: TrainConfig, capsys, *options: str) -> dict:
+    capsys.readouterr()
+    cli.main(["evaluate", saved(config), *options, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+# The loss, by --loss
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("center", CenterLoss), ("cosface", CosFace), ("center_cosine", CenterCosineLoss)]
+)
+@pytest.mark.parametrize("arm", ["fmpn", "msca", "fn2en", "cnn"])
+def test_loss_of_each_arm(config, name, kind, arm):
+    config = dataclasses.replace(config, arm=arm, loss=name, mask_epochs=0)
+    model = create_model(config, CLASSES, None)
+    if name != "center" and arm in ("fn2en", "cnn"):
+        with pytest.raises(InputError, match=f"--loss {name} trains angles.*--arm msca"):
+            create_stages(config, model)
+        return
+    (stage,) = create_stages(config, model)
+    assert type(stage.task.loss) is kind
+    assert isinstance(model.get_classifier(), CosineLinear) == (name != "center" or arm == "msca")
+
+
+def test_center_cosine_trains_fmpn(config, capsys):
+    config = dataclasses.replace(config, loss="center_cosine", epochs=1)
+    summary = train(config)
+    model = timm.create_model(saved(config), pretrained=True)
+    assert isinstance(model.get_classifier(), CosineLinear)
+    options = ("--dataset", "drawn", "--split", "test", *(f"--option={k}={v}" for k, v in config.data_options.items()))
+    assert evaluated(config, capsys, *options)["confusion"] == summary["metrics"]["confusion"]
+
+
+def test_center_loss_run_resumes_with_its_centres(config, monkeypatch):
+    config = dataclasses.replace(config, arm="cnn", loss="center", epochs=2)
+    train(dataclasses.replace(config, name="whole"))
+    run_epoch, calls = loop.Run._epoch, []
+
+    def interrupted(self, *args):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(args)
+        return run_epoch(self, *args)
+
+    config = dataclasses.replace(config, resume="auto")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop.Run, "_epoch", interrupted)
+        train(config)
+    train(config)
+    expected = timm.create_model(saved(dataclasses.replace(config, name="whole")), pretrained=True).state_dict()
+    got = timm.create_model(saved(config), pretrained=True).state_dict()
+    assert all(torch.equal(got[k], expected[k]) for k in expected)
+
+
+# MSCA
+
+
+def test_msca_run(config, capsys):
+    config = dataclasses.replace(config, arm="msca", loss="center_cosine", layer_decay=0.8, ema=0.9)
+    summary = train(config)
+    assert summary["arm"] == "msca" and (config.folder / "embedding.png").stat().st_size > 0
+    assert isinstance(timm.create_model(saved(config), pretrained=True), MSCA)
+    options = ("--dataset", "drawn", "--split", "test", *(f"--option={k}={v}" for k, v in config.data_options.items()))
+    assert evaluated(config, capsys, *options)["confusion"] == summary["metrics"]["confusion"]
+
+
+def test_a_classifier_gives_its_weights_to_mscas_backbone(config, teacher):
+    config = dataclasses.replace(config, arm="msca", init=teacher)
+    model, alone = create_model(config, CLASSES, None), timm.create_model(teacher, pretrained=True)
+    ours = model.backbone.state_dict()
+    assert ours and all(torch.equal(ours[k], alone.state_dict()[k]) for k in ours)
+    with pytest.raises(InputError, match="not of --backbone resnet10t"):
+        create_model(dataclasses.replace(config, backbone="resnet10t"), CLASSES, None)
+    again = dataclasses.replace(config, init=f"{teacher}2")
+    save_model(model, again.init.removeprefix("local-dir:"), CLASSES, 32, 0.9)
+    assert isinstance(create_model(again, CLASSES, None), MSCA)
+
+
+# FN2EN
+
+
+@pytest.mark.parametrize(("protocol", "number"), [("fn2en-8", 8), ("fn2en-6", 6)])
+def test_fn2en_run_by_its_protocol(config, teacher, tmp_path, protocol, number, monkeypatch):
+    codes = [1, 2, 3, 4, 5, 6, 7] * 2  # the second is contempt
+    sequences = [(f"S{n:03d}", "001", 5, code) for n, code in enumerate(codes)]
+    root = write_ckplus(tmp_path / "ckplus", sequences=sequences)
+    seen = {}
+    run_stage = loop.Run.stage
+
+    def stage(self, stage, *args):
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        run_stage(self, stage, *args)
+        after = self.model.state_dict()
+        seen[stage.name] = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
+
+    monkeypatch.setattr(loop.Run, "stage", stage)
+    config = dataclasses.replace(
+        config, arm="fn2en", model_kwargs={"pools": 3}, teacher=teacher, optimizer="sgd", beta1=0.9, dataset="ckplus",
+        root=str(root), data_options={}, protocol=protocol, fold=1, valid_split=None, valid_fraction=0.3,
+        mask_batch_size=4, batch_size=4, epochs=1, ema=0.5,
+    )
+    summary = train(config)
+    assert seen == {"features": {"trunk"}, "joint": {"trunk", "hidden", "fc"}}
+    assert len(summary["metrics"]["classes"]) == number
+    rows = (config.folder / "summary.csv").read_text().splitlines()
+    assert "valid_loss" in rows[0] and rows[1].startswith("features,1") and rows[2].startswith("joint,1")
+    model = timm.create_model(saved(config), pretrained=True)
+    assert isinstance(model, FN2EN) and model.pretrained_cfg["label_names"] == summary["metrics"]["classes"]
+    assert {k.split(".")[0] for k in model.state_dict()} == {"trunk", "hidden", "fc"}
+
+
+def test_momentum_of_sgd(config):
+    fn2en = dict(arm="fn2en", model_kwargs={"pools": 3}, mask_epochs=0)
+    config = dataclasses.replace(config, **fn2en, optimizer="sgd", beta1=0.9, weight_decay=1e-4)
+    (stage,) = create_stages(config, create_model(config, CLASSES, None))
+    optimizer = loop._create_optimizer(config, stage)
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert {(g["momentum"], g["lr"]) for g in optimizer.param_groups} == {(0.9, config.lr)}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(teacher=None), "--teacher"),
+        (dict(teacher="local-dir:/nowhere"), "/nowhere holds no config.json"),
+        (dict(teacher_map=9), "--teacher_map 9: .* has fewer feature maps"),
+        (dict(teacher="resnet1"), "resnet1"),
+    ],
+)
+def test_teacher_that_will_not_do(config, teacher, options, message):
+    fn2en = {"arm": "fn2en", "model_kwargs": {"pools": 3}, "teacher": teacher}
+    config = dataclasses.replace(config, **{**fn2en, **options})
+    with pytest.raises(InputError, match=message):
+        create_stages(config, create_model(config, CLASSES, None))

@@ -3,6 +3,7 @@
 The model: https://github.com/ICT-VGL/ICT-FaceKit (MIT). See ``fmpn_timm.data.ict``.
 """
 
+import itertools
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,10 +17,13 @@ from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, five_of_68, similarity_transform
 
+from .layout import check_choice
+
 __all__ = ["read_ict"]
 
 SPLITS = {"train": (0.0, 0.6), "valid": (0.6, 0.8), "test": (0.8, 1.0)}
 INTENSITY = (0.6, 1.0)
+CLASSES = {7: tuple(name for name in EXPRESSIONS if name != "neutral"), 8: EXPRESSIONS}
 IDENTITY_SPREAD = 0.8  # of the coefficients; at 1 some heads are caricatures
 
 
@@ -34,15 +38,20 @@ def read_ict(
         weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0, 1.0),
         pose: float = 1.0,
         light: float = 1.0,
-        paired: bool = True,
+        scene: str = "take",
         jitter: float = 0.0,
+        classes: int = 8,
+        intensity: Sequence[float] = INTENSITY,
+        occlude: float = 0.0,
+        blur: float = 0.0,
+        noise: float = 0.0,
 ) -> FaceSet:
     """Rendered people, split by subject: 60 % train, 20 % valid, 20 % test, or ``all``.
 
     Every subject shows a neutral face and the seven expressions in every take: the shapes of the expression's action
-    units at a random intensity of 0.6 to 1, contempt on a random side. Faces are rendered when asked for, straight
+    units at a random intensity, contempt on a random side. Faces are rendered when asked for, straight
     into the aligned frame, some 20 a second and core at 160 pixels. Prior masks pair a subject's faces with its
-    first neutral one, so build them from one take.
+    first neutral one, so build them from one take, or let the subject's takes share a scene.
 
     Args:
         root: The folder ``FaceXModel``, or one that holds it.
@@ -55,9 +64,16 @@ def read_ict(
         weights: Weight of each of the five landmarks in the alignment.
         pose: Scale of the turn of the head, 0 to 3; at 1 up to about 6 degrees of pitch and yaw.
         light: Scale of the light's random direction and strength, 0 to 2.
-        paired: A take's eight faces share light, pose and background; otherwise each has its own.
+        scene: Who shares light, pose and background: all faces of a ``subject``, so that every pair is fit for prior
+            masks, the eight of a ``take``, or nobody (``face``).
         jitter: Standard error of the landmarks that faces are aligned by, as a share of the distance between the eyes:
             a detector's, to make pairs as real ones are. The samples' landmarks stay exact.
+        classes: 8, or 7 expressions: neutral faces are then no samples but references for prior masks, and are spared
+            patches, blur and noise.
+        intensity: Range of the expressions' intensity, within 0 to 1.2.
+        occlude: Probability that a patch of one colour, a quarter to a half of the picture wide, lies on it.
+        blur: Largest standard deviation of a picture's random blur, as a share of its side.
+        noise: Largest standard deviation of a picture's random sensor noise, in grey levels of 255.
 
     Raises:
         InputError: No model, unknown split, or an option out of its range.
@@ -69,34 +85,46 @@ def read_ict(
     if seed < 0 or not 0 <= pose <= 3 or not 0 <= light <= 2 or not 0 <= jitter <= 0.2:
         raise InputError("Give a seed from 0, pose in [0, 3], light in [0, 2] and jitter in [0, 0.2], "
                          f"not {seed}, {pose}, {light} and {jitter}.")
+    check_choice("ICT FaceKit", "number of classes", classes, CLASSES)
+    check_choice("ICT FaceKit", "scene", scene, ("subject", "take", "face"))
+    low, high = intensity
+    if not 0 <= low <= high <= 1.2 or not 0 <= occlude <= 1 or not 0 <= blur <= 0.1 or not 0 <= noise <= 100:
+        raise InputError("Give intensity as two rising numbers in [0, 1.2], occlude in [0, 1], blur in [0, 0.1] and "
+                         f"noise in [0, 100], not {list(intensity)}, {occlude}, {blur} and {noise}.")
     recipe = Recipe(detector="dataset", size=size, margin=margin, weights=tuple(weights))
     load_ict(root)  # its checks, now and not at the first picture
     first, last = (round(f * subjects) for f in SPLITS.get(split, (0.0, 1.0)))
-    scene = dict(root=str(root), seed=seed, recipe=recipe, pose=pose, light=light, paired=paired, jitter=jitter)
-    samples = tuple(
-        Sample(
+    look = dict(root=str(root), seed=seed, recipe=recipe, pose=pose, light=light, scene=scene, jitter=jitter,
+                intensity=(low, high), occlude=occlude, blur=blur, noise=noise)
+    shown = CLASSES[classes]
+
+    def face(subject: int, expression: str, take: int) -> Sample:
+        spared = {} if expression in shown else dict(occlude=0.0, blur=0.0, noise=0.0)
+        return Sample(
             source=f"ict:seed={seed}/subject={subject}/{expression}/take={take}",
-            picture=partial(_picture, subject, expression, take, **scene),
+            picture=partial(_picture, subject, expression, take, **look | spared),
             expression=expression,
             subject=f"{subject:04d}",
             sequence=expression,
             frame=take,
-            landmarks=partial(_landmarks, subject, expression, take, **scene),
+            landmarks=partial(_landmarks, subject, expression, take, **look),
         )
-        for subject in range(first, last)
-        for expression in EXPRESSIONS
-        for take in range(takes)
-    )
+
+    everything = list(itertools.product(range(first, last), EXPRESSIONS, range(takes)))
+    samples = tuple(face(*one) for one in everything if one[1] in shown)
+    neutral = tuple(face(*one) for one in everything if one[1] not in shown)
     options = dict(subjects=subjects, takes=takes, size=size, seed=seed, margin=margin, weights=list(recipe.weights),
-                   pose=pose, light=light, paired=paired, jitter=jitter)
-    return FaceSet("ict", split, EXPRESSIONS, samples, options, recipe=recipe)
+                   pose=pose, light=light, scene=scene, jitter=jitter, classes=classes, intensity=[low, high],
+                   occlude=occlude, blur=blur, noise=noise)
+    return FaceSet("ict", split, shown, samples, options, neutral, recipe)
 
 
 def _picture(subject: int, expression: str, take: int, *, root: str, seed: int, recipe: Recipe, light: float,
-             paired: bool, pose: float, jitter: float) -> np.ndarray:
+             scene: str, pose: float, jitter: float, intensity: tuple[float, float], occlude: float, blur: float,
+             noise: float) -> np.ndarray:
     model = load_ict(root)
-    rng = _scene_rng(seed, subject, expression, take, paired)
-    seen = _seen(model, rng, subject, expression, take, root, seed, pose)
+    rng = _scene_rng(seed, subject, expression, take, scene)
+    seen = _seen(model, rng, subject, expression, take, root, seed, pose, intensity)
     matrix = _alignment(model, seen, recipe, jitter, [seed, subject, take, EXPRESSIONS.index(expression), 2])
     x, y = light * rng.uniform((-0.5, -0.35), (0.5, 0.35))
     strength = 1 + light * rng.uniform(-0.15, 0.15)
@@ -104,29 +132,33 @@ def _picture(subject: int, expression: str, take: int, *, root: str, seed: int, 
     _, texture = _person(root, seed, subject)
     background = _background(rng, recipe.size)
     direction = (x, y - 0.4, 0.9)
-    return render(model, seen, matrix, recipe.size, texture, background, direction, ambient, strength)
+    picture = render(model, seen, matrix, recipe.size, texture, background, direction, ambient, strength)
+    if not (occlude or blur or noise):
+        return picture
+    own = np.random.default_rng([seed, subject, take, EXPRESSIONS.index(expression), 3])
+    return _spoil(picture, own, occlude, blur, noise)
 
 
-def _landmarks(subject: int, expression: str, take: int, *, root: str, seed: int, recipe: Recipe, paired: bool,
-               pose: float, jitter: float, **_) -> np.ndarray:
+def _landmarks(subject: int, expression: str, take: int, *, root: str, seed: int, recipe: Recipe, scene: str,
+               pose: float, jitter: float, intensity: tuple[float, float], **_) -> np.ndarray:
     model = load_ict(root)
-    rng = _scene_rng(seed, subject, expression, take, paired)
-    seen = _seen(model, rng, subject, expression, take, root, seed, pose)
+    rng = _scene_rng(seed, subject, expression, take, scene)
+    seen = _seen(model, rng, subject, expression, take, root, seed, pose, intensity)
     matrix = _alignment(model, seen, recipe, jitter, [seed, subject, take, EXPRESSIONS.index(expression), 2])
     return (five_of_68(seen[model.landmarks, :2]) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
-def _scene_rng(seed: int, subject: int, expression: str, take: int, paired: bool) -> np.random.Generator:
-    own = [] if paired else [EXPRESSIONS.index(expression)]
-    return np.random.default_rng([seed, subject, take, *own])
+def _scene_rng(seed: int, subject: int, expression: str, take: int, scene: str) -> np.random.Generator:
+    own = {"subject": [0], "take": [take], "face": [take, EXPRESSIONS.index(expression)]}[scene]
+    return np.random.default_rng([seed, subject, *own])
 
 
 def _seen(model: IctModel, rng: np.random.Generator, subject: int, expression: str, take: int, root: str, seed: int,
-          pose: float) -> np.ndarray:
+          pose: float, intensity: tuple[float, float]) -> np.ndarray:
     """The posed head (V, 3); takes its pose from the scene's generator."""
     neutral, _ = _person(root, seed, subject)
     acting = np.random.default_rng([seed, subject, take, EXPRESSIONS.index(expression), 1])
-    weights = expression_weights(expression, acting.uniform(*INTENSITY), mirrored=acting.uniform() < 0.5)
+    weights = expression_weights(expression, acting.uniform(*intensity), mirrored=acting.uniform() < 0.5)
     angles = pose * rng.normal(0, (0.04, 0.05, 0.03)).clip(-0.12, 0.12)
     return pose_head(model.move(neutral, weights), tuple(angles))
 
@@ -148,6 +180,22 @@ def _alignment(model: IctModel, seen: np.ndarray, recipe: Recipe, jitter: float,
         errors = np.random.default_rng(seed).standard_normal((5, 2))
         points = points + jitter * np.linalg.norm(points[1] - points[0]) * errors
     return similarity_transform(points, reference, np.asarray(recipe.weights))
+
+
+def _spoil(picture: np.ndarray, rng: np.random.Generator, occlude: float, blur: float, noise: float) -> np.ndarray:
+    """A picture as a bad camera and a hand or a scarf leave it."""
+    size = len(picture)
+    hidden = rng.uniform() < occlude
+    centre, half, colour = rng.uniform(0.2, 0.8, 2), rng.uniform(0.12, 0.25, 2), rng.uniform(0, 255, 3)
+    if hidden:
+        (left, top), (right, bottom) = (np.round((centre + side * half) * size).astype(int).clip(0, size)
+                                        for side in (-1, 1))
+        picture[top:bottom, left:right] = colour
+    sigma = rng.uniform(0, blur) * size
+    if sigma > 0.1:  # a narrower one changes nothing
+        picture = cv2.GaussianBlur(picture, (0, 0), sigma)
+    grain = rng.uniform(0, noise) * rng.standard_normal(picture.shape)
+    return np.rint(picture + grain).clip(0, 255).astype(np.uint8)
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:

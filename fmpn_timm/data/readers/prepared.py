@@ -12,7 +12,7 @@ from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
 
-__all__ = ["read_prepared"]
+__all__ = ["prepared_folds", "read_prepared"]
 
 
 def read_prepared(root: str | Path, split: str = "train", fold: int | None = None) -> FaceSet:
@@ -27,10 +27,7 @@ def read_prepared(root: str | Path, split: str = "train", fold: int | None = Non
         InputError: No prepared set, an unfinished one, or no such split or fold.
     """
     root = Path(root)
-    path = root / "prepared.json"
-    if not path.is_file():
-        raise InputError(f"{root} holds no prepared.json: give the folder that `fmpn data prepare` wrote.")
-    info = json.loads(path.read_text())
+    info = _info(root)
     stored = split
     if fold is not None:
         if split not in ("train", "test"):
@@ -63,6 +60,26 @@ def read_prepared(root: str | Path, split: str = "train", fold: int | None = Non
     recipe = info["recipe"] and Recipe.from_dict(info["recipe"])
     options = entry["options"] if fold is None else {**entry["options"], "fold": fold}
     return FaceSet(info["dataset"], split, tuple(info["classes"]), tuple(samples), options, tuple(neutral), recipe)
+
+
+def prepared_folds(root: str | Path) -> tuple[int, ...]:
+    """Numbers of the folds that a prepared set was prepared with, ascending.
+
+    Raises:
+        InputError: No prepared set, or one without folds.
+    """
+    entry = next(iter(_info(Path(root))["splits"].values()), {"shards": ()})
+    folds = {values["fold"] for name in entry["shards"] for values in _rows(Path(root) / "data" / name)} - {None}
+    if not folds:
+        raise InputError(f"{root} was prepared without folds. Prepare it with --protocol.")
+    return tuple(sorted(folds))
+
+
+def _info(root: Path) -> dict:
+    path = root / "prepared.json"
+    if not path.is_file():
+        raise InputError(f"{root} holds no prepared.json: give the folder that `fmpn data prepare` wrote.")
+    return json.loads(path.read_text())
 
 
 def _rows(path: Path) -> list[dict]:

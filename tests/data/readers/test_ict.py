@@ -49,6 +49,36 @@ def test_every_subject_shows_every_expression_in_every_take(root):
         ("0004", expression, take): 1 for expression in EXPRESSIONS for take in range(2)}
 
 
+def test_with_seven_classes_neutral_faces_are_references(root):
+    faces = read_ict(root, "test", subjects=5, classes=7, size=32)
+    assert faces.classes == EXPRESSIONS[1:] and {s.expression for s in faces.samples} == set(EXPRESSIONS[1:])
+    assert [(s.subject, s.expression) for s in faces.neutral] == [("0004", "neutral")]
+
+
+def test_spoilt_pictures(root):
+    """A patch hides a part, blur and noise go over all; a picture is the same each time and apart from the others."""
+    options = dict(subjects=5, size=48, light=0)
+    clean = [s.picture().astype(int) for s in read_ict(root, "test", **options).samples]
+    patched = [s.picture().astype(int) for s in read_ict(root, "test", **options, occlude=1).samples]
+    shares = [(a != b).any(2).mean() for a, b in zip(clean, patched, strict=True)]
+    assert min(shares) > 0.04 and max(shares) < 0.27 and len(set(shares)) > 1
+    noisy = read_ict(root, "test", **options, noise=30).samples
+    assert all((s.picture() == s.picture()).all() for s in noisy)
+    spread = [(s.picture() - a).std() for s, a in zip(noisy, clean, strict=True)]
+    assert 3 < max(spread) < 32 and min(spread) < 0.7 * max(spread)
+    soft = [s.picture().astype(int) for s in read_ict(root, "test", **options, blur=0.1).samples]
+    assert np.mean([np.abs(np.diff(a)).mean() for a in soft]) < np.mean([np.abs(np.diff(a)).mean() for a in clean])
+
+
+def test_weak_expressions_are_nearer_to_neutral(root):
+    def apart(intensity):
+        options = dict(subjects=5, classes=8, intensity=intensity, pose=0, size=48)
+        pictures = {s.expression: s.picture().astype(int) for s in read_ict(root, "test", **options).samples}
+        return np.abs(pictures["surprise"] - pictures["neutral"]).mean()
+
+    assert apart((0.1, 0.2)) < 0.7 * apart((0.9, 1.0))
+
+
 def test_faces_lie_where_the_recipe_says(root):
     faces = read_ict(root, "test", subjects=5, size=64, margin=0.25, weights=(1, 1, 0, 0, 0))
     assert faces.recipe == Recipe("dataset", size=64, margin=0.25, weights=(1, 1, 0, 0, 0))
@@ -63,7 +93,7 @@ def test_a_take_shares_its_scene_unless_told(root):
         samples = read_ict(root, "test", subjects=5, size=48, margin=1.0, **options).samples
         return [s.picture()[:4, :4] for s in samples[:3]]
 
-    shared, own = corners(), corners(paired=False)
+    shared, own = corners(), corners(scene="face")
     assert all((c == shared[0]).all() for c in shared)
     assert any((c != own[0]).any() for c in own)
 

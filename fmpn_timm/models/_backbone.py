@@ -1,0 +1,99 @@
+"""What our models that stand on another timm model share: its config, its weights, and what is handed on to it."""
+
+import difflib
+import sys
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import timm
+import torch
+import torch.nn as nn
+from timm.models import get_pretrained_cfg
+
+__all__ = ["OnBackbone", "backbone_cfg", "checkpoint_filter_fn", "prefixed"]
+
+PREFIX = "backbone."
+HOSTS = ("fmpn", "msca")  # these stand on a backbone and are none
+
+
+class OnBackbone(nn.Module):
+    """A model on a timm model, ``backbone``: the part of timm's contract that is the same for all of them."""
+
+    __jit_unused_properties__ = ["feature_info", "_model_args"]
+
+    @property
+    def _model_args(self) -> Dict[str, Any]:  # what timm writes into config.json
+        return self._saved_args(dict(self.__dict__.get("_args", {})))
+
+    @_model_args.setter
+    def _model_args(self, args: Dict[str, Any]) -> None:
+        # The request for the backbone's own weights stays out of it: a saved model holds its weights, and must not
+        # download others first.
+        self.__dict__["_args"] = {k: v for k, v in args.items() if k != "pretrained_backbone"}
+
+    def _saved_args(self, args: Dict[str, Any]) -> Dict[str, Any]:
+        """Arguments that rebuild the model, from those it was created with."""
+        return args
+
+    @property
+    def feature_info(self) -> List[Dict[str, Any]]:
+        return [dict(info, module=f"{PREFIX}{info['module']}") for info in self.backbone.feature_info]
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set:
+        names = self.backbone.no_weight_decay() if hasattr(self.backbone, "no_weight_decay") else ()
+        return {f"{PREFIX}{name}" for name in names}
+
+    @torch.jit.ignore
+    def set_input_size(self, img_size: Optional[Union[int, Tuple[int, int]]] = None, **kwargs) -> None:
+        """Rebuild a backbone that is made for one input size; the others take any size as they are."""
+        if hasattr(self.backbone, "set_input_size"):
+            self.backbone.set_input_size(img_size=img_size, **kwargs)
+            size = getattr(self.backbone, "_traits", {}).get("img_size")
+            if size is not None:
+                self._traits = dict(getattr(self, "_traits", {}), img_size=size)  # timm saves the size from here
+
+
+def backbone_cfg(backbone: str):
+    """The backbone's pretrained config.
+
+    Raises:
+        ValueError: There is no such timm model, or it has no config.
+    """
+    name = backbone.split(".", 1)[0]
+    if name.startswith(HOSTS) or not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        raise ValueError(f"Unknown backbone {backbone!r}: give the name of a timm model, see timm.list_models().{hint}")
+    cfg = get_pretrained_cfg(backbone)
+    if cfg is None:
+        raise ValueError(f"The timm model {backbone!r} has no config to take its input size and normalisation from.")
+    return cfg
+
+
+def prefixed(names: Optional[Union[str, Tuple[str, ...]]]) -> Optional[Union[str, Tuple[str, ...]]]:
+    """Names of the backbone's modules (``classifier``, ``first_conv`` of its config) in the model that stands on it."""
+    if names is None or isinstance(names, str):
+        return names and f"{PREFIX}{names}"
+    names = tuple(f"{PREFIX}{name}" for name in names)
+    return names[0] if len(names) == 1 else names
+
+
+def checkpoint_filter_fn(state_dict: Dict[str, torch.Tensor], model: OnBackbone) -> Dict[str, torch.Tensor]:
+    """Adapt a checkpoint whose backbone was built for another input size, by the backbone's own filter."""
+    backbone = {k[len(PREFIX):]: v for k, v in state_dict.items() if k.startswith(PREFIX)}
+    classifier = model.pretrained_cfg.get("classifier") or ()
+    classifier = (classifier,) if isinstance(classifier, str) else classifier
+    mismatch = any(
+        k in backbone and backbone[k].shape != v.shape and f"{PREFIX}{k}".rpartition(".")[0] not in classifier
+        for k, v in model.backbone.state_dict().items()
+    )
+    source = getattr(model, "pretrained_model_args", {}).get("img_size") or model.pretrained_cfg["input_size"][-2:]
+    source = (source, source) if isinstance(source, int) else tuple(source)
+    target = getattr(model, "_traits", {}).get("img_size")
+    resized = target is not None and tuple(target) != source  # shapes can agree: 6 x 10 patches and 10 x 6
+    backbone_filter = getattr(sys.modules[type(model.backbone).__module__], "checkpoint_filter_fn", None)
+    if not (mismatch or resized) or backbone_filter is None:
+        return state_dict
+    model.backbone.pretrained_model_args = dict(img_size=source)  # the filter takes the checkpoint's grid from it
+    rest = {k: v for k, v in state_dict.items() if not k.startswith(PREFIX)}
+    return {**rest, **{f"{PREFIX}{k}": v for k, v in backbone_filter(backbone, model.backbone).items()}}

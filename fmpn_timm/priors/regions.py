@@ -1,0 +1,35 @@
+"""Where the face is in an aligned picture: ellipses about the reference landmarks."""
+
+import numpy as np
+
+from fmpn_timm.faces import REFERENCE_LANDMARKS
+
+__all__ = ["face_region", "feature_region"]
+
+
+def face_region(height: int, width: int) -> np.ndarray:
+    """The face from brows to chin and ear to ear, bool (height, width).
+
+    The ellipse's centre lies between eyes and mouth; it is 2.2 times as wide and 2.8 times as high as the eyes are
+    apart.
+    """
+    return _ellipse(height, width, 2.2, 2.8)
+
+
+def feature_region(height: int, width: int) -> np.ndarray:
+    """Where the features are, bool (height, width): brows, cheeks and chin, without hair, ears and the jaw's outline.
+
+    The ellipse's centre lies just above the middle between eyes and mouth; it is 1.9 times as wide and 2.4 times as
+    high as the eyes are apart.
+    """
+    return _ellipse(height, width, 1.9, 2.4, lift=0.05)
+
+
+def _ellipse(height: int, width: int, wide: float, high: float, lift: float = 0.0) -> np.ndarray:
+    """Sizes and lift in units of the distance between the eyes."""
+    apart = float(REFERENCE_LANDMARKS[1, 0] - REFERENCE_LANDMARKS[0, 0])
+    x, y = REFERENCE_LANDMARKS[[0, 1, 3, 4]].mean(0) - (0, lift * apart)
+    rows, columns = np.mgrid[:height, :width]
+    across = ((columns + 0.5) / width - x) / (wide / 2 * apart)
+    along = ((rows + 0.5) / height - y) / (high / 2 * apart)
+    return across**2 + along**2 <= 1

@@ -1,0 +1,459 @@
+"""Cross-validation: all folds of a protocol, for several arms and seeds, and what can be said of the whole.
+
+A cross-validation is a folder, ``<output>/<name>``: a plan, a run ``<arm>/seed<k>-fold<n>`` for each arm, seed and
+fold, and the report. Whoever trains a run holds its claim, ``<arm>/seed<k>-fold<n>.claim``, so that any number of
+processes and machines that see the folder share the work by giving the same command, or one with other folds.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import socket
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from fmpn_timm.errors import InputError
+
+from .checkpoint import write_text
+from .config import TrainConfig
+from .data import find_folds
+from .figures import draw_confusion, draw_folds
+from .loop import train
+from .metrics import summarize
+from .predictions import Predictions, read_predictions
+from .statistics import clustered_bootstrap, corrected_t_test, mcnemar, t_interval, wilcoxon
+from .tables import arm_label, comparisons, published_sources, sort_arms, table_one
+
+__all__ = ["Plan", "cross_validate", "report"]
+
+NOTES = """\
+Mean of folds: unweighted, over folds and then seeds, as the published figures are; pooled: over all test samples.
+95 % over folds: t interval of the folds' accuracies, each the mean of its seeds; folds share training data, so it is
+somewhat too narrow. 95 % over subjects: bootstrap that draws test subjects; it does not see that other training
+subjects would give other models. Corrected t: paired over folds, variance as of Nadeau and Bengio (2003). Wilcoxon:
+signed ranks over folds. McNemar: exact, pooled over the folds of one seed; it takes samples for independent, which
+frames of one subject are not. No p-value is corrected for the number of comparisons."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cross-validation is made of.
+
+    Attributes:
+        dataset: The data set, also where it was prepared.
+        protocol: Its protocol; None for a prepared set that fits none.
+        available: Numbers of the folds that there are.
+        folds: Those that are asked for.
+        seeds: The seeds that are asked for.
+        arms: The arms that are asked for, in the order of the tables.
+        config: What all runs have in common.
+    """
+
+    dataset: str
+    protocol: str | None
+    available: tuple[int, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    arms: tuple[str, ...]
+    config: dict[str, Any]
+
+    def runs(self) -> list[tuple[str, int, int]]:
+        """Arm, seed and fold of each run, in the order in which they are trained: arms can be compared early."""
+        return [(arm, seed, fold) for seed in self.seeds for fold in self.folds for arm in self.arms]
+
+
+def cross_validate(
+        config: TrainConfig,
+        arms: Sequence[str],
+        seeds: Sequence[int],
+        folds: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Train every arm with every seed on every fold, except what is done or claimed by others; then ``report``.
+
+    In each run the prior masks are built from the training subjects of the fold, ``valid_fraction`` of them select the
+    epoch, and the test subjects are looked at once. A run that was stopped goes on from its last checkpoint.
+
+    Args:
+        config: What all runs have in common; its name is the name of the cross-validation. In ``init`` and ``priors``,
+            ``{arm}``, ``{seed}`` and ``{fold}`` stand for the run's own, so that no run starts from what has seen its
+            test subjects.
+        arms: Names of arms, as ``TrainConfig.arm`` takes them.
+        seeds: Seeds of weights, data order, augmentation and of the choice of validation subjects.
+        folds: Numbers of folds; None for all.
+
+    Returns:
+        What ``report`` returns.
+
+    Raises:
+        InputError: An arm or fold is unknown, the data set has no folds, the folder holds a cross-validation of another
+            configuration, or what ``train`` says, with the name of the run before it.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise InputError("A fold is trained in one process. To share the work, start the same command several times, "
+                         "here or on other machines, without a launcher.")
+    known = get_args(get_type_hints(TrainConfig)["arm"])
+    unknown = [arm for arm in arms if arm not in known]
+    if unknown or not arms:
+        raise InputError(f"--arms: unknown arm {', '.join(unknown) or '(none)'}; choose of {', '.join(known)}.")
+    if config.fold is not None:
+        raise InputError(f"--fold {config.fold}: cross-validation takes --folds.")
+    found = find_folds(config)
+    outside = [n for n in folds or () if n not in found.numbers]
+    if outside:
+        raise InputError(f"--folds {', '.join(map(str, outside))}: {found.of} has folds {found.span}.")
+    common = {k: v for k, v in config.decisive().items() if k not in ("arm", "seed", "fold")}
+    plan = Plan(found.dataset, found.protocol, found.numbers, tuple(folds or found.numbers), tuple(seeds),
+                tuple(sort_arms(arms)), common)
+    _enter(config.folder, plan)
+    runs = plan.runs()
+    for i, (arm, seed, fold) in enumerate(runs, 1):
+        run = _run_config(config, arm, seed, fold)
+        if _is_finished(run.folder):
+            continue
+        with _claim(config.folder, run.folder) as mine:
+            if mine and not _is_finished(run.folder):  # another may have finished it since we looked
+                print(f"== {arm_label(arm)}, seed {seed}, fold {fold} (run {i} of {len(runs)})", file=sys.stderr,
+                      flush=True)
+                _train(run)
+    return report(config.folder)
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """Sum up the runs that are finished.
+
+    Writes to the folder ``crossval.json``, ``table.md``, ``table.tex``, ``confusion-<arm>.png`` (over folds and seeds)
+    and ``folds.png``.
+
+    Args:
+        folder: Folder of the cross-validation, ``<output>/<name>``.
+
+    Returns:
+        The contents of ``crossval.json``: ``plan``, ``runs`` (figures of each), ``missing`` (what is not finished, and
+        why), ``arms`` (figures of each over all its runs), ``comparisons`` (of each two arms) and ``text``, the tables.
+
+    Raises:
+        InputError: The folder holds no cross-validation, or the runs were tested on different samples.
+    """
+    if not _plan_path(folder).is_file():
+        raise InputError(f"{folder} holds no plan.json: give --name and --output of a cross-validation that was begun.")
+    with _alone(folder):  # so that the last report is the one that saw most
+        plan = _read_plan(folder)
+        results, missing = {}, []
+        for arm, seed, fold in plan.runs():
+            run = folder / arm / f"seed{seed}-fold{fold}"
+            if _is_finished(run):
+                summary = json.loads((run / "summary.json").read_text())
+                results[arm, seed, fold] = Result(summary, read_predictions(run / "predictions.csv"))
+            else:
+                missing.append({"arm": arm, "seed": seed, "fold": fold, "state": _state(run)})
+        found = {
+            "plan": dataclasses.asdict(plan),
+            "runs": [{"arm": arm, "seed": seed, "fold": fold, **r.figures()} for (arm, seed, fold), r in
+                     sorted(results.items(), key=lambda item: (plan.arms.index(item[0][0]), item[0][1:]))],
+            "missing": missing,
+            "arms": {arm: _measure(of_arm) for arm in plan.arms if (of_arm := _of_arm(results, arm))},
+            "comparisons": [c for first, second in itertools.combinations(plan.arms, 2)
+                            if (c := _compare(results, first, second))],
+        }
+        found["text"] = _text(plan, found)
+        if results:
+            _draw(folder, plan, found)
+            write_text(folder / "table.tex", _text(plan, found, latex=True) + "\n")
+        write_text(folder / "table.md", found["text"] + "\n")
+        write_text(folder / "crossval.json", json.dumps(found, indent=1) + "\n")
+    return found
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its summary, and what it said of each test sample."""
+
+    summary: dict[str, Any]
+    predictions: Predictions
+
+    @property
+    def hits(self) -> np.ndarray:
+        """1 for each test sample that was called right, else 0."""
+        return (self.predictions.predicted == self.predictions.labels).numpy().astype(float)
+
+    def figures(self) -> dict[str, Any]:
+        kept = ("samples", "best_epoch", "training_seconds", "parameters", "versions")
+        return {"accuracy": _round(self.hits.mean()), "macro_f1": self.summary["metrics"]["macro_f1"],
+                "n": len(self.hits), **{k: self.summary[k] for k in kept}}
+
+
+Results = dict[tuple[str, int, int], Result]
+
+
+def _run_config(config: TrainConfig, arm: str, seed: int, fold: int) -> TrainConfig:
+    own = {"{arm}": arm, "{seed}": str(seed), "{fold}": str(fold)}
+
+    def fill(text: str | None) -> str | None:
+        for place, value in own.items():
+            text = text and text.replace(place, value)
+        return text
+
+    name = f"{config.name}/{arm}/seed{seed}-fold{fold}"
+    return dataclasses.replace(config, name=name, arm=arm, seed=seed, fold=fold, resume="auto",
+                               init=fill(config.init), priors=fill(config.priors))
+
+
+def _train(run: TrainConfig) -> None:
+    try:
+        train(run)
+    except InputError as error:
+        raise InputError(f"{run.name}: {error}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Finished epochs and folds are kept: give the same command to go on.") from None
+
+
+def _is_finished(run: Path) -> bool:
+    return (run / "summary.json").is_file()
+
+
+# The plan: written by the first process, extended by those that ask for more.
+
+
+def _plan_path(folder: Path) -> Path:
+    return folder / "plan.json"
+
+
+def _read_plan(folder: Path) -> Plan:
+    values = json.loads(_plan_path(folder).read_text())
+    return Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _enter(folder: Path, plan: Plan) -> None:
+    """Write the plan, or add to the one that is there."""
+    if (folder / "config.json").is_file():
+        raise InputError(f"{folder} is a run of its own. Give another --name.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        if _plan_path(folder).is_file():
+            before = _read_plan(folder)
+            asked, stored = (
+                {"dataset": p.dataset, "protocol": p.protocol, "folds": p.available, **p.config} for p in (plan, before)
+            )
+            changed = [f"{k}: {stored.get(k)} -> {v}" for k, v in asked.items() if stored.get(k) != v]
+            if changed:
+                raise InputError(f"{folder} is a cross-validation of another configuration ({'; '.join(changed)}). "
+                                 "Give the same options to go on, or another --name.")
+            plan = dataclasses.replace(
+                plan,
+                folds=tuple(sorted({*before.folds, *plan.folds})),
+                seeds=tuple(sorted({*before.seeds, *plan.seeds})),
+                arms=tuple(sort_arms({*before.arms, *plan.arms})),
+            )
+        write_text(_plan_path(folder), json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+
+
+# Claims: which process trains a run.
+
+
+def _alone(folder: Path) -> FileLock:
+    """Held for moments: no other process claims or reports in the meantime."""
+    return FileLock(folder / ".lock")
+
+
+@contextmanager
+def _claim(folder: Path, run: Path) -> Iterator[bool]:
+    """Claim a run, and give it back at the end; false if another process has it."""
+    path = _claim_path(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    with _alone(folder):
+        owner = _owner(path)
+        if _is_dead(owner):
+            path.unlink()
+        try:  # machines whose locks do not see each other still agree on who creates a file
+            path.touch(exist_ok=False)
+            claimed = True
+        except FileExistsError:
+            claimed = False
+    try:
+        if claimed:
+            path.write_text(json.dumps(mine))
+        yield claimed
+    finally:
+        if claimed:
+            path.unlink(missing_ok=True)
+
+
+def _claim_path(run: Path) -> Path:
+    return run.with_name(f"{run.name}.claim")
+
+
+def _owner(path: Path) -> dict[str, Any] | None:
+    """Who holds a claim; None if nobody does, or they have just begun to write it."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _is_dead(owner: dict[str, Any] | None) -> bool:
+    """Whether a process of this machine held a claim and was killed; of other machines nobody can tell."""
+    return bool(owner) and owner["host"] == socket.gethostname() and _started(owner["pid"]) != owner["started"]
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine started, as far as that can be told, or None if it does not live.
+
+    Numbers of processes are used again, the number and the start together are not.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    except OSError:
+        if Path("/proc/self/stat").is_file():
+            return None
+    try:  # no Linux: it lives, and that is all there is to know
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"
+
+
+def _state(run: Path) -> str:
+    path = _claim_path(run)
+    owner = _owner(path)
+    if path.is_file() and not _is_dead(owner):
+        owner = owner or {"pid": "unknown", "host": "unknown"}
+        return f"claimed by process {owner['pid']} on {owner['host']} (if it is gone, remove {path})"
+    return "stopped" if run.is_dir() else "not begun"
+
+
+# Figures.
+
+
+def _of_arm(results: Results, arm: str) -> Results:
+    return {key: result for key, result in results.items() if key[0] == arm}
+
+
+def _measure(results: Results) -> dict[str, Any]:
+    """The figures of an arm over its runs."""
+    by_fold, by_seed = defaultdict(list), defaultdict(list)
+    for (_, seed, fold), result in results.items():
+        by_fold[fold].append(result.hits.mean())
+        by_seed[seed].append(result.hits.mean())
+    folds = {fold: float(np.mean(of_fold)) for fold, of_fold in sorted(by_fold.items())}
+    seeds = {seed: float(np.mean(of_seed)) for seed, of_seed in sorted(by_seed.items())}
+    said = [result.predictions for result in results.values()]
+    classes = said[0].classes
+    predicted, labels = (torch.cat([getattr(p, name) for p in said]) for name in ("predicted", "labels"))
+    pooled = summarize(torch.nn.functional.one_hot(predicted, len(classes)), labels, classes)
+    hits = np.concatenate([result.hits for result in results.values()])
+    return {
+        "runs": len(results),
+        "folds": {str(fold): _round(accuracy) for fold, accuracy in folds.items()},
+        "seeds": {str(seed): _round(accuracy) for seed, accuracy in seeds.items()},
+        "seed_std": _round(np.std(list(seeds.values()), ddof=1)) if len(seeds) > 1 else None,
+        "fold_mean": _round(np.mean(list(folds.values()))),
+        "fold_interval": _round(t_interval(list(folds.values()))),
+        "pooled": _round(hits.mean()),
+        "subject_interval": _round(clustered_bootstrap(hits, [s for p in said for s in p.subjects])),
+        **{k: pooled[k] for k in ("macro_f1", "n", "per_class", "confusion", "classes")},
+    }
+
+
+def _compare(results: Results, first: str, second: str) -> dict[str, Any] | None:
+    """The second arm against the first, on the seeds and folds that both have; None if there is none."""
+    shared = [key for _, *key in _of_arm(results, first) if (second, *key) in results]
+    if not shared:
+        return None
+    by_fold, by_seed, differences, subjects = defaultdict(list), defaultdict(list), [], []
+    for seed, fold in shared:
+        a, b = results[first, seed, fold], results[second, seed, fold]
+        if a.predictions.sources != b.predictions.sources:
+            raise InputError(f"{first} and {second}, seed {seed}, fold {fold}, were tested on different samples: the "
+                             "data have changed in between. Train anew, under another --name.")
+        difference = b.hits - a.hits
+        by_fold[fold].append(difference.mean())
+        by_seed[seed].append(difference)
+        differences.append(difference)
+        subjects += a.predictions.subjects
+    differences = np.concatenate(differences)
+    folds = [float(np.mean(of_fold)) for _, of_fold in sorted(by_fold.items())]
+    samples = [results[(first, *key)].summary["samples"] for key in shared]
+    t_test = corrected_t_test(folds, sum(s["test"] for s in samples) / sum(s["train"] for s in samples))
+    tests = []
+    for seed, of_seed in sorted(by_seed.items()):
+        of_seed = np.concatenate(of_seed)
+        only = int((of_seed < 0).sum()), int((of_seed > 0).sum())
+        tests.append({"seed": seed, "only_first": only[0], "only_second": only[1], "p": mcnemar(*only)})
+    return {
+        "arms": [first, second],
+        "shared_runs": len(shared),
+        "fold_mean": _round(np.mean(folds)),
+        "folds": t_test and {k: _round(v) for k, v in t_test._asdict().items()},
+        "wilcoxon": _round(wilcoxon(folds)),
+        "pooled": _round(differences.mean()),
+        "pooled_interval": _round(clustered_bootstrap(differences, subjects)),
+        "mcnemar": tests,
+    }
+
+
+def _round(value: Any) -> Any:
+    """To six decimals, as JSON takes it."""
+    if value is None:
+        return None
+    return [_round(v) for v in value] if isinstance(value, tuple) else round(float(value), 6)
+
+
+# What people look at.
+
+
+def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
+    config, arms, missing = plan.config, found["arms"], found["missing"]
+    folds = {fold for measured in arms.values() for fold in measured["folds"]}
+    masks = "built from the training subjects of each fold" if config["priors"] == "build" else config["priors"]
+    parts = [f"{plan.dataset}, {f'protocol {plan.protocol}' if plan.protocol else 'prepared'}, {len(folds)} of "
+             f"{len(plan.available)} folds, seed{'s' * (len(plan.seeds) > 1)} {', '.join(map(str, plan.seeds))}, "
+             f"{config['backbone']} at {config['size']} pixels.\nPrior masks: {masks}. The epoch is selected on "
+             f"{config['valid_fraction']:g} of the training subjects."]
+    if arms:
+        parts.append("\n".join(
+            f"{arm_label(arm)}: {m['runs']} runs, {m['n']} tested faces; means of folds by seed, %: "
+            + ", ".join(f"{100 * accuracy:.2f}" for accuracy in m["seeds"].values()) for arm, m in arms.items()
+        ))
+    if missing:
+        names = [f"{m['arm']} seed {m['seed']} fold {m['fold']}: {m['state']}" for m in missing]
+        more = f"\nand {len(names) - 10} more" if len(names) > 10 else ""
+        parts.append(f"Missing {len(names)} of {len(plan.runs())} runs:\n" + "\n".join(names[:10]) + more)
+    tables = [table_one(arms, plan.dataset, plan.protocol, latex)] if arms else []
+    tables += [comparisons(found["comparisons"], latex)] if found["comparisons"] else []
+    notes = [NOTES] if arms else []
+    notes += [f"Published: {source}." for source in published_sources(plan.dataset, plan.protocol)]
+    if latex:
+        parts, notes = (["\n".join(f"% {line}" for line in part.splitlines()) for part in of] for of in (parts, notes))
+    return "\n\n".join([*parts, *tables, *notes])
+
+
+def _draw(folder: Path, plan: Plan, found: Mapping[str, Any]) -> None:
+    of = f"{plan.dataset}, {plan.protocol or 'prepared'}"
+    for arm, measured in found["arms"].items():
+        title = f"{arm_label(arm)}, {of}: {measured['runs']} runs pooled"
+        _draw_whole(folder / f"confusion-{arm}.png", draw_confusion,
+                    {**measured, "accuracy": measured["pooled"]}, title)
+    accuracies = {arm_label(arm): [(run["fold"], run["accuracy"]) for run in found["runs"] if run["arm"] == arm]
+                  for arm in found["arms"]}
+    _draw_whole(folder / "folds.png", draw_folds, accuracies, of)
+
+
+def _draw_whole(path: Path, draw, *args) -> None:
+    """Draw under a temporary name, so that no half a picture is seen."""
+    partial = path.with_name(f".partial-{path.name}")
+    draw(*args, partial)
+    os.replace(partial, path)

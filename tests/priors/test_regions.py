@@ -1,0 +1,14 @@
+"""Tests of where the face is."""
+
+from fmpn_timm.priors.regions import face_region, feature_region
+
+
+def test_features_are_inside_and_the_frame_is_not():
+    features = feature_region(100, 100)
+    assert features[36, 30] and features[36, 70] and features[76, 50] and features[20, 50]  # eyes, mouth, forehead
+    assert not (features[0].any() or features[:, 2].any() or features[95, 5]) and 0.4 < features.mean() < 0.7
+
+
+def test_the_face_takes_in_the_features():
+    face, features = face_region(100, 100), feature_region(100, 100)
+    assert (face | ~features).all() and face.sum() > 1.2 * features.sum()

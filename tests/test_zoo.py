@@ -1,0 +1,58 @@
+"""Tests of the list of models."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+from timm.models import PretrainedCfg, _registry
+
+from fmpn_timm import cli, zoo
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return zoo.list_zoo()
+
+
+def test_readme_has_the_table(rows):
+    table = README.read_text().partition("<!-- models -->\n")[2].partition("\n<!-- /models -->")[0]
+    assert table == zoo.markdown_table(rows), "fmpn models --markdown prints the new one"
+
+
+def test_sizes_are_the_models(rows):
+    by_name = {row["name"]: row for row in rows}
+    assert set(by_name) == {*timm.list_models("fmpn*", include_tags=True), "resnet18_small"}
+    paper = by_name["fmpn_inception_v3"]
+    model = timm.create_model("fmpn_inception_v3", device="meta")
+    assert paper["parameters"] == sum(p.numel() for p in model.parameters())
+    assert paper["gmacs"] == pytest.approx(37.96 + 5.7, abs=0.1)  # the paper's generator, and Inception v3
+
+
+def test_where_weights_are(monkeypatch, tmp_path, capsys):
+    name, repo = "fmpn_resnet18.ours", "someone/fmpn_resnet18.ours"
+    cfg = PretrainedCfg(hf_hub_id=repo, architecture="fmpn_resnet18", tag="ours")
+    monkeypatch.setitem(_registry._model_pretrained_cfgs, name, cfg)
+    monkeypatch.setattr(timm, "list_models", lambda **kwargs: ["fmpn_resnet18_small", name])
+    monkeypatch.setattr(zoo, "_size", lambda arch, size: {"parameters": 10, "gmacs": 1.0})
+    monkeypatch.setattr(zoo, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(zoo, "try_to_load_from_cache", lambda repo, file: None)
+
+    def where() -> dict[str, str]:
+        cli.main(["models", "--json"])
+        return {row["name"]: row["weights"] for row in json.loads(capsys.readouterr().out)["models"]}
+
+    assert where() == {"fmpn_resnet18_small": "none", name: "Hub"}
+    monkeypatch.setattr(zoo, "try_to_load_from_cache", lambda repo, file: f"/cache/{repo}/{file}")
+    assert where()[name] == "cache"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.json").touch()
+    assert where()[name] == "cache"  # a folder without its weights is none
+    (tmp_path / name / "model.safetensors").touch()
+    assert where()[name] == "checkout"
+    cli.main(["models"])
+    assert "checkout" in capsys.readouterr().out.splitlines()[-1]
+    cli.main(["models", "--markdown"])
+    assert f"[{repo}](https://huggingface.co/{repo})" in capsys.readouterr().out

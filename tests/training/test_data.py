@@ -1,0 +1,92 @@
+"""Tests of what a run learns from, selects on and reports on."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from fmpn_timm.data.prepare import prepare_faces
+from fmpn_timm.data.protocols import get_protocol
+from fmpn_timm.data.readers import drawn
+from fmpn_timm.errors import InputError
+from fmpn_timm.training import TrainConfig
+from fmpn_timm.training.data import find_folds, prepare_data
+
+
+@pytest.fixture
+def config(tmp_path) -> TrainConfig:
+    config = TrainConfig(name="run", output=str(tmp_path), data_options={"subjects": 20, "takes": 1, "size": 24},
+                         fold=3, valid_fraction=0.2, progress=False)
+    config.folder.mkdir()
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A prepared set of 12 subjects with folds, and neutral references beside."""
+    pytest.importorskip("pyarrow")
+    protocol = get_protocol("drawn")
+    faces = protocol.read(subjects=12, takes=1, size=24)
+    folds = {s.source: n for n, fold in protocol.cut(faces).items() for s in fold.test.samples}
+    # references of the tested subjects must not be learnt from either
+    neutral = (s for s in faces.samples if s.role == "neutral")
+    neutral = tuple(dataclasses.replace(s, source=f"{s.source}/reference") for s in neutral)
+    faces = dataclasses.replace(faces, neutral=neutral)
+    root = tmp_path_factory.mktemp("prepared") / "set"
+    prepare_faces(faces, root, folds=folds, progress=False)
+    return root
+
+
+@pytest.fixture
+def prepared(config, folder) -> TrainConfig:
+    return dataclasses.replace(config, dataset="prepared", root=str(folder), data_options={})
+
+
+def who(samples) -> set[str]:
+    return {s.subject for s in samples}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nobody_is_in_two_parts_and_masks_see_training_subjects_alone(config, monkeypatch, seed):
+    aligned_face, opened = drawn._aligned_face, set()
+
+    def open_face(subject, *args, **options):
+        opened.add(f"{subject:04d}")
+        return aligned_face(subject, *args, **options)
+
+    monkeypatch.setattr(drawn, "_aligned_face", open_face)
+    data = prepare_data(dataclasses.replace(config, seed=seed), Accelerator())
+    parts = [who(part.samples) for part in (data.train, data.valid, data.test)]
+    assert [len(part) for part in parts] == [14, 4, 2] and len(set.union(*parts)) == 20
+    assert opened == parts[0]  # building the masks opened every training subject's pictures, and nobody else's
+    assert set(data.priors.pairs) == set(data.classes) - {"neutral"}
+
+
+def test_all_folds_test_everybody_once(config):
+    folds = find_folds(config)
+    assert (folds.dataset, folds.protocol, folds.numbers) == ("drawn", "ten-folds", tuple(range(10)))
+    tested = [subject for n in folds.numbers for subject in sorted(who(folds.read(n).test.samples))]
+    assert sorted(tested) == [f"{i:04d}" for i in range(20)]
+
+
+def test_prepared_set_with_its_stored_folds(prepared):
+    folds = find_folds(prepared)
+    assert (folds.dataset, folds.protocol, folds.numbers) == ("drawn", "ten-folds", tuple(range(10)))
+    data = prepare_data(prepared, Accelerator())
+    parts = [who(part.samples) for part in (data.train, data.valid, data.test)]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 12
+    assert who(data.train.neutral) == parts[0] and data.test.split == "fold 3 test"
+    assert data.train.split == "fold 3 train" and "0.2 of fold 3 train" in data.valid.split
+
+
+def test_bad_folds_of_a_prepared_set(prepared, tmp_path):
+    with pytest.raises(InputError, match="--fold 10: protocol ten-folds of drawn has folds 0 to 9"):
+        prepare_data(dataclasses.replace(prepared, fold=10), Accelerator())
+    with pytest.raises(InputError, match="--protocol ten-folds: a prepared set has the folds it was prepared with"):
+        find_folds(dataclasses.replace(prepared, protocol="ten-folds"))
+    with pytest.raises(InputError, match="--root"):
+        find_folds(dataclasses.replace(prepared, root=None))
+    prepare_faces(get_protocol("drawn").read(subjects=5, takes=1, size=24), tmp_path / "plain", progress=False)
+    with pytest.raises(InputError, match="plain was prepared without folds. Prepare it with --protocol"):
+        find_folds(dataclasses.replace(prepared, root=str(tmp_path / "plain")))

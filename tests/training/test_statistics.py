@@ -1,0 +1,61 @@
+"""Tests of intervals and tests, against figures worked out by hand or by another way."""
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy")
+
+from fmpn_timm.training.statistics import (
+    clustered_bootstrap,
+    corrected_t_test,
+    mcnemar,
+    t_interval,
+    wilcoxon,
+)
+
+
+def test_t_interval_of_ten_folds():
+    # the FMPN authors' folds of MMI; t(0.975, 9) = 2.262157
+    folds = [0.778, 0.731, 0.667, 0.744, 0.857, 0.855, 0.958, 0.889, 1.0, 0.795]
+    mean, error = np.mean(folds), np.std(folds, ddof=1) / math.sqrt(10)
+    assert t_interval(folds) == pytest.approx((mean - 2.262157 * error, mean + 2.262157 * error), abs=1e-6)
+    assert t_interval([0.5]) is None
+
+
+def test_corrected_t_test_has_the_wider_variance():
+    differences = [0.02, 0.05, -0.01, 0.03, 0.04]
+    plain = corrected_t_test(differences, test_share=0.0)
+    corrected = corrected_t_test(differences, test_share=1 / 9)
+    assert plain.mean == corrected.mean == pytest.approx(0.026)
+    assert plain[1:3] == pytest.approx(t_interval(differences))
+    widened = math.sqrt((1 / 5 + 1 / 9) / (1 / 5))
+    assert corrected.high - corrected.mean == pytest.approx(widened * (plain.high - plain.mean))
+    t = 0.026 / (np.std(differences, ddof=1) / math.sqrt(5))
+    inside = 3 / 4 * t / math.sqrt(1 + t**2 / 4) * (1 - t**2 / (12 + 3 * t**2))  # Student's with 4 degrees of freedom
+    assert plain.p == pytest.approx(1 - inside) and corrected.p > plain.p
+    assert corrected_t_test([0.1], 0.1) is None and corrected_t_test([0.1, 0.1, 0.1], 0.1) is None
+
+
+def test_mcnemar_is_the_exact_binomial():
+    assert mcnemar(1, 9) == pytest.approx(2 * (1 + 10) / 2**10)
+    assert mcnemar(9, 1) == mcnemar(1, 9) and mcnemar(5, 5) == mcnemar(0, 0) == 1.0
+
+
+def test_wilcoxon():
+    assert wilcoxon([1, 2, 3, 4, 5]) == pytest.approx(2 / 2**5)
+    assert wilcoxon([0, 1, 2, 3, 4, 5]) == wilcoxon([1, 2, 3, 4, 5])  # a fold without a difference says nothing
+    assert wilcoxon([0, 0, 0]) == 1.0 and wilcoxon([1.0]) is None
+
+
+def test_bootstrap_draws_subjects_not_samples():
+    rng = np.random.default_rng(0)
+    right = (rng.random(60) < 0.7).astype(float)
+    alone = clustered_bootstrap(right, [str(i) for i in range(60)])
+    error = math.sqrt(right.mean() * (1 - right.mean()) / 60)
+    assert alone == pytest.approx((right.mean() - 1.96 * error, right.mean() + 1.96 * error), abs=0.02)
+    # ten frames of each subject, all alike, are no more evidence than one
+    repeated = clustered_bootstrap(np.repeat(right, 10), [str(i) for i in range(60) for _ in range(10)])
+    assert repeated == alone
+    assert clustered_bootstrap([1, 0], ["one", "one"]) is None
