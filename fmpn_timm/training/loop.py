@@ -235,9 +235,9 @@ class Run:
                 row = {"stage": stage.name, "epoch": epoch + 1, "lr": scheduler.get_last_lr()[-1], **losses}
                 self._share_buffers()
                 if stage.error is not None:
-                    row["valid_loss"] = self._error(stage, valid_loader)
+                    row["valid_loss"] = self._error(stage, valid, valid_loader)
                 else:
-                    metrics = self._evaluate(self.data.valid, valid_loader)
+                    metrics = self._evaluate(valid, valid_loader)
                     row |= {"valid_accuracy": metrics["accuracy"], "valid_macro_f1": metrics["macro_f1"]}
                     if metrics["accuracy"] > self.best_score:
                         self.best, self.best_score = before + epoch + 1, metrics["accuracy"]
@@ -379,7 +379,7 @@ class Run:
         return leave_out_broken(faces, logits, labels)[:2]
 
     @torch.inference_mode()
-    def _error(self, stage: Stage, loader: DataLoader) -> float:
+    def _error(self, stage: Stage, faces: FaceSet, loader: DataLoader) -> float:
         """Mean error of the validation faces, in a stage that does not classify yet."""
         self.evaluated.eval()
         errors, labels = [], []
@@ -390,7 +390,7 @@ class Run:
             error, label = self.accelerator.gather_for_metrics((error.float(), label))
             errors.append(error.cpu())
             labels.append(label.cpu())
-        errors, _, _ = leave_out_broken(self.data.valid, torch.cat(errors), torch.cat(labels))
+        errors, _, _ = leave_out_broken(faces, torch.cat(errors), torch.cat(labels))
         return round(float(errors.mean()), 6)
 
     def _report(self, row: dict[str, Any]) -> None:
