@@ -309,9 +309,11 @@ class Raster:
     def spread(self, values: np.ndarray, empty: float = 0.0) -> np.ndarray:
         """Interpolate values at the vertices (V, C) over the picture: float32 (H, W, C), ``empty`` off the mesh."""
         picture = np.full((self.shape[0] * self.shape[1], values.shape[1]), empty, np.float32)
-        seen = values[self.corners[:, 0]] * self.shares[:, 0, None]
-        seen += values[self.corners[:, 1]] * self.shares[:, 1, None]
-        seen += values[self.corners[:, 2]] * self.shares[:, 2, None]
+        seen = 0
+        for corner, share in zip(self.corners.T, self.shares.T, strict=True):
+            part = values.take(corner, axis=0)  # twice as fast as an index
+            part *= share[:, None]
+            seen = seen + part
         picture[self.pixels] = seen
         return picture.reshape(*self.shape, -1)
 
@@ -362,9 +364,11 @@ def rasterise(points: np.ndarray, triangles: np.ndarray, shape: tuple[int, int])
         rows, columns = rows[inner], columns[inner]
         step = np.stack([np.ones_like(rows), columns, rows]).astype(np.float32)
         b, c = share_b[:, some].T @ step, share_c[:, some].T @ step
-        which, pixel = np.nonzero((b >= -EDGE) & (c >= -EDGE) & (b + c <= 1 + EDGE))
+        b, c = b.ravel(), c.ravel()
+        inside = np.flatnonzero((b >= -EDGE) & (c >= -EDGE) & (b + c <= 1 + EDGE))
+        which, pixel = np.divmod(inside, len(rows))
         some = some[which]
-        found.append((some, start[some] + (rows * width + columns)[pixel], b[which, pixel], c[which, pixel]))
+        found.append((some, start[some] + (rows * width + columns)[pixel], b[inside], c[inside]))
     which, pixels, b, c = (np.concatenate(v) for v in zip(*found, strict=True))
     corners = triangles[keep[which]]
     depth = z[corners[:, 0]] * (1 - b - c) + z[corners[:, 1]] * b + z[corners[:, 2]] * c
