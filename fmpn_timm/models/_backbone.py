@@ -2,14 +2,14 @@
 
 import difflib
 import sys
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union
 
 import timm
 import torch
 import torch.nn as nn
-from timm.models import get_pretrained_cfg
+from timm.models import build_model_with_cfg, get_pretrained_cfg
 
-__all__ = ["OnBackbone", "backbone_cfg", "checkpoint_filter_fn", "prefixed"]
+__all__ = ["OnBackbone", "backbone_cfg", "build_on_backbone", "prefixed"]
 
 PREFIX = "backbone."
 HOSTS = ("fmpn", "msca")  # these stand on a backbone and are none
@@ -78,7 +78,42 @@ def prefixed(names: Optional[Union[str, Tuple[str, ...]]]) -> Optional[Union[str
     return names[0] if len(names) == 1 else names
 
 
-def checkpoint_filter_fn(state_dict: Dict[str, torch.Tensor], model: OnBackbone) -> Dict[str, torch.Tensor]:
+def build_on_backbone(
+        model_cls: Type[OnBackbone],
+        cfg: Callable[[str], Dict[str, Any]],
+        variant: str,
+        backbone: str,
+        pretrained: bool = False,
+        **kwargs,
+) -> OnBackbone:
+    """timm's ``build_model_with_cfg`` for a model on a backbone.
+
+    Args:
+        model_cls: The class.
+        cfg: The model's config on a backbone of this name.
+        variant: Name of the architecture; one of ``HOSTS`` where the caller chooses the backbone.
+        backbone: Name of the backbone.
+        pretrained: Load weights of the whole model.
+    """
+    if pretrained or kwargs.get("pretrained_model_args") is not None:
+        kwargs["pretrained_backbone"] = False  # the model's own weights, or a saved model's, replace the backbone's
+    if variant in HOSTS and not isinstance(kwargs.get("pretrained_cfg"), dict):  # its config follows from the backbone
+        kwargs["pretrained_cfg_overlay"] = dict(cfg(backbone), **(kwargs.get("pretrained_cfg_overlay") or {}))
+    model = build_model_with_cfg(
+        model_cls,
+        variant,
+        pretrained,
+        pretrained_filter_fn=_filter_checkpoint,
+        feature_cfg=dict(feature_cls="getter", out_indices=None),  # all the feature maps the backbone has
+        backbone=backbone,
+        **kwargs,
+    )
+    if kwargs.get("features_only"):  # timm's feature getter does not hand this on by itself
+        model.set_grad_checkpointing = model.model.set_grad_checkpointing
+    return model
+
+
+def _filter_checkpoint(state_dict: Dict[str, torch.Tensor], model: OnBackbone) -> Dict[str, torch.Tensor]:
     """Adapt a checkpoint whose backbone was built for another input size, by the backbone's own filter."""
     backbone = {k[len(PREFIX):]: v for k, v in state_dict.items() if k.startswith(PREFIX)}
     classifier = model.pretrained_cfg.get("classifier") or ()

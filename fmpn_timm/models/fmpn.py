@@ -13,7 +13,6 @@ import timm
 import torch
 import torch.nn as nn
 from timm.models import (
-    build_model_with_cfg,
     generate_default_cfgs,
     get_pretrained_cfg,
     group_parameters,
@@ -22,7 +21,7 @@ from timm.models import (
     register_model,
 )
 
-from ._backbone import OnBackbone, backbone_cfg, checkpoint_filter_fn, prefixed
+from ._backbone import OnBackbone, backbone_cfg, build_on_backbone, prefixed
 from .cosine import CosineLinear
 from .fusion import PriorFusion
 from .grey import to_grey
@@ -306,23 +305,7 @@ def _create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs
     named = any(overlay.get(key) for key in ("state_dict", "file", "url", "hf_hub_id", "source"))
     if pretrained and not named and isinstance(kwargs.get("pretrained_cfg") or "", str):
         return _create_published(variant, **kwargs)
-    if pretrained or kwargs.get("pretrained_model_args") is not None:
-        kwargs["pretrained_backbone"] = False  # FMPN's own weights, or a saved model's, replace the backbone's
-    pretrained_cfg = kwargs.get("pretrained_cfg")
-    if variant == "fmpn" and not isinstance(pretrained_cfg, dict):  # its config follows from the backbone given
-        kwargs["pretrained_cfg_overlay"] = dict(_cfg(backbone), **(kwargs.get("pretrained_cfg_overlay") or {}))
-    model = build_model_with_cfg(
-        FMPN,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg=dict(feature_cls="getter", out_indices=None),  # all the feature maps the backbone has
-        backbone=backbone,
-        **kwargs,
-    )
-    if kwargs.get("features_only"):  # timm's feature getter does not hand this on by itself
-        model.set_grad_checkpointing = model.model.set_grad_checkpointing
-    return model
+    return build_on_backbone(FMPN, _cfg, variant, backbone, pretrained, **kwargs)
 
 
 def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
@@ -381,7 +364,7 @@ def fmpn_inception_v3(pretrained: bool = False, **kwargs) -> FMPN:
 
 @register_model
 def fmpn_resnet18_small(pretrained: bool = False, **kwargs) -> FMPN:
-    """FMPN with a half-width ResNet-18 for faces of some 48 pixels."""
+    """FMPN with a ResNet-18 for faces of some 48 pixels."""
     return _create_fmpn("fmpn_resnet18_small", "resnet18_small", pretrained=pretrained, **kwargs)
 
 

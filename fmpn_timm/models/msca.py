@@ -14,9 +14,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from timm.layers import SelectAdaptivePool2d
-from timm.models import build_model_with_cfg, generate_default_cfgs, group_parameters, register_model
+from timm.models import generate_default_cfgs, group_parameters, register_model
 
-from ._backbone import OnBackbone, backbone_cfg, checkpoint_filter_fn, prefixed
+from ._backbone import OnBackbone, backbone_cfg, build_on_backbone, prefixed
 from ._features import feature_indices
 from .cosine import CosineLinear
 
@@ -248,22 +248,7 @@ class MSCA(OnBackbone):
 
 
 def _create_msca(variant: str, backbone: str, pretrained: bool = False, **kwargs) -> MSCA:
-    if pretrained or kwargs.get("pretrained_model_args") is not None:
-        kwargs["pretrained_backbone"] = False  # MSCA's own weights, or a saved model's, replace the backbone's
-    if variant == "msca" and not isinstance(kwargs.get("pretrained_cfg"), dict):  # its config follows from the backbone
-        kwargs["pretrained_cfg_overlay"] = dict(_cfg(backbone), **(kwargs.get("pretrained_cfg_overlay") or {}))
-    model = build_model_with_cfg(
-        MSCA,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg=dict(feature_cls="getter", out_indices=None),  # all the feature maps the backbone has
-        backbone=backbone,
-        **kwargs,
-    )
-    if kwargs.get("features_only"):  # timm's feature getter does not hand this on by itself
-        model.set_grad_checkpointing = model.model.set_grad_checkpointing
-    return model
+    return build_on_backbone(MSCA, _cfg, variant, backbone, pretrained, **kwargs)
 
 
 def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
@@ -310,7 +295,7 @@ def msca_resnet18(pretrained: bool = False, **kwargs) -> MSCA:
 
 @register_model
 def msca_resnet18_small(pretrained: bool = False, **kwargs) -> MSCA:
-    """MSCA on a half-width ResNet-18 for faces of some 48 pixels."""
+    """MSCA on a ResNet-18 for faces of some 48 pixels."""
     return _create_msca("msca_resnet18_small", "resnet18_small", pretrained=pretrained, **kwargs)
 
 

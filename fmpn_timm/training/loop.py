@@ -1,4 +1,4 @@
-"""The training loop: stage 1, stage 2, one look at the test split, and a model folder at the end."""
+"""The training loop: the stages of a system, one look at the test split, and a model folder at the end."""
 
 import csv
 import dataclasses
@@ -425,8 +425,7 @@ class Run:
         summary = {
             "data": {"dataset": config.dataset, **data.train.options},
             "rule": data.train.options.get("rule"),
-            "split": {"train": data.train.split, "selected on": data.valid.split,
-                      "reported on": shown.split},
+            "split": {"train": data.train.split, "selected on": data.valid.split, "reported on": shown.split},
             "samples": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test or ())},
             "skipped": self.watch.skipped(),
             "seed": config.seed,
@@ -443,8 +442,7 @@ class Run:
         }
         of = f"{config.dataset} {summary['split']['reported on']}, seed {config.seed}"
         if isinstance(model, FMPN):
-            test_loader = loader(shown)
-            masks = mean_masks(model, test_loader, accelerator, data.classes, of, config.precision)
+            masks = mean_masks(model, loader(shown), accelerator, data.classes, of, config.precision)
         if config.arm in PICTURES:
             PICTURES[config.arm](model, loader(shown), accelerator, data.classes, of, config)
         if accelerator.is_main_process:

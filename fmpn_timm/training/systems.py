@@ -32,6 +32,9 @@ from .embedding import draw_embeddings
 
 __all__ = ["PICTURES", "Stage", "create_model", "create_stages"]
 
+#: Arms whose network stands on no timm backbone.
+WITHOUT_BACKBONE = ("derl", "fn2en")
+
 
 @dataclass
 class Stage:
@@ -83,12 +86,13 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
         initial = load_model(config.init, num_classes=len(classes))
         if isinstance(initial, MODELS[config.arm]):
             return initial
-        if config.arm in ("derl", "fn2en"):  # they have no backbone to give the weights to
+        if config.arm in WITHOUT_BACKBONE:  # they have no backbone to give the weights to
             raise InputError(
-                f"--init {config.init}: a {type(initial).__name__} cannot be trained as --arm {config.arm}."
+                f"--init {config.init}: a {type(initial).__name__} cannot be trained as --arm {config.arm}. "
+                f"Give weights of a {MODELS[config.arm].__name__}, or another --arm."
             )
     name, kwargs = _name_and_options(config)
-    sized = name if config.arm in ("derl", "fn2en") else config.backbone
+    sized = name if config.arm in WITHOUT_BACKBONE else config.backbone
     if timm.is_model(sized) and timm.get_pretrained_cfg_value(sized, "fixed_input_size"):
         kwargs["img_size"] = config.size
     try:
@@ -114,7 +118,7 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
 
 def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
     """The timm name of the configured model and what ``timm.create_model`` is told."""
-    if config.arm in ("derl", "fn2en"):
+    if config.arm in WITHOUT_BACKBONE:
         return config.arm, dict(config.model_kwargs)
     if config.arm == "cnn":
         if not timm.is_model(config.backbone):

@@ -18,6 +18,7 @@ from fmpn_timm.training import TrainConfig, loop, parse_config, train
 from fmpn_timm.training.data import paired_faces
 from fmpn_timm.training.evaluation import evaluate
 from fmpn_timm.training.systems import create_stages
+from tests.training.runs import train_until, watch_stages
 
 
 @pytest.fixture
@@ -49,15 +50,7 @@ def weights(config: TrainConfig) -> dict[str, torch.Tensor]:
 
 
 def test_run_writes_everything_and_the_model_evaluates(config, monkeypatch):
-    seen, run_stage = {}, loop.Run.stage
-
-    def stage(self, stage, *args):
-        before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        run_stage(self, stage, *args)
-        after = self.model.state_dict()
-        seen[stage.name] = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
-
-    monkeypatch.setattr(loop.Run, "stage", stage)
+    seen = watch_stages(monkeypatch)
     summary = train(config)
     # frozen and unchanged in stage 2, batch norm statistics and all
     assert seen == {"neutral": {"generator"}, "residue": {"local", "head"}}
@@ -78,18 +71,8 @@ def test_interrupted_run_resumes_to_the_same_weights(config, monkeypatch, epochs
     config = dataclasses.replace(config, ema=0.9, mask_epochs=2, epochs=2)
     whole = dataclasses.replace(config, name="whole")
     train(whole)
-    run_epoch, calls = loop.Run._epoch, []
-
-    def interrupted(self, *args):
-        if len(calls) == epochs_done:
-            raise KeyboardInterrupt
-        calls.append(args[0])
-        return run_epoch(self, *args)
-
     config = dataclasses.replace(config, resume="auto")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop.Run, "_epoch", interrupted)
-        train(config)
+    train_until(config, epochs_done, monkeypatch)
     train(config)
     expected, got = weights(whole), weights(config)
     assert all(torch.equal(expected[k], got[k]) for k in expected)

@@ -16,6 +16,7 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.priors import MaskSet
 from fmpn_timm.training import TrainConfig, loop, train
 from fmpn_timm.training.evaluation import evaluate
+from tests.training.runs import train_until, watch_stages
 
 
 @pytest.fixture
@@ -71,16 +72,7 @@ def test_run_writes_everything_and_the_model_loads(config):
 
 
 def test_stage_one_trains_the_generator_alone_and_stage_two_everything(config, monkeypatch):
-    seen = {}
-    run_stage = loop.Run.stage
-
-    def stage(self, stage, *args):
-        before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        run_stage(self, stage, *args)
-        after = self.model.state_dict()
-        seen[stage.name] = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
-
-    monkeypatch.setattr(loop.Run, "stage", stage)
+    seen = watch_stages(monkeypatch)
     train(config)
     assert seen == {"mask": {"mask_generator"}, "joint": {"mask_generator", "fusion", "backbone"}}
 
@@ -108,18 +100,8 @@ def test_interrupted_run_resumes_to_the_same_weights(config, monkeypatch, epochs
     whole = dataclasses.replace(config, name="whole")
     train(whole)
 
-    run_epoch, calls = loop.Run._epoch, []
-
-    def interrupted(self, *args):
-        if len(calls) == epochs_done:
-            raise KeyboardInterrupt
-        calls.append(args[0])
-        return run_epoch(self, *args)
-
     config = dataclasses.replace(config, resume="auto")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop.Run, "_epoch", interrupted)
-        train(config)
+    train_until(config, epochs_done, monkeypatch)
     assert not list(config.folder.glob("**/.*partial*"))
     train(config)
     expected, got = weights(whole), weights(config)

@@ -15,6 +15,7 @@ from fmpn_timm.tasks import CenterCosineLoss, CenterLoss, CosFace
 from fmpn_timm.training import TrainConfig, loop, train
 from fmpn_timm.training.systems import create_model, create_stages
 from tests.data.readers.test_ckplus import write as write_ckplus
+from tests.training.runs import train_until, watch_stages
 
 CLASSES = ("neutral", "happiness", "fear")
 
@@ -107,18 +108,8 @@ def test_center_cosine_trains_fmpn(config, capsys):
 def test_center_loss_run_resumes_with_its_centres(config, monkeypatch):
     config = dataclasses.replace(config, arm="cnn", loss="center", epochs=2)
     train(dataclasses.replace(config, name="whole"))
-    run_epoch, calls = loop.Run._epoch, []
-
-    def interrupted(self, *args):
-        if calls:
-            raise KeyboardInterrupt
-        calls.append(args)
-        return run_epoch(self, *args)
-
     config = dataclasses.replace(config, resume="auto")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop.Run, "_epoch", interrupted)
-        train(config)
+    train_until(config, 1, monkeypatch)
     train(config)
     expected = timm.create_model(saved(dataclasses.replace(config, name="whole")), pretrained=True).state_dict()
     got = timm.create_model(saved(config), pretrained=True).state_dict()
@@ -157,16 +148,7 @@ def test_fn2en_run_by_its_protocol(config, teacher, tmp_path, protocol, number, 
     codes = [1, 2, 3, 4, 5, 6, 7] * 2  # the second is contempt
     sequences = [(f"S{n:03d}", "001", 5, code) for n, code in enumerate(codes)]
     root = write_ckplus(tmp_path / "ckplus", sequences=sequences)
-    seen = {}
-    run_stage = loop.Run.stage
-
-    def stage(self, stage, *args):
-        before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        run_stage(self, stage, *args)
-        after = self.model.state_dict()
-        seen[stage.name] = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
-
-    monkeypatch.setattr(loop.Run, "stage", stage)
+    seen = watch_stages(monkeypatch)
     config = dataclasses.replace(
         config, arm="fn2en", model_kwargs={"pools": 3}, teacher=teacher, optimizer="sgd", beta1=0.9, dataset="ckplus",
         root=str(root), data_options={}, protocol=protocol, fold=1, valid_split=None, valid_fraction=0.3,
