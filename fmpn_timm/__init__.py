@@ -6,4 +6,4 @@ from .zoo import weights_folder
 
 __all__ = ["__version__"]
 
-models.fmpn.weights_folder = weights_folder
+models._published.weights_folder = weights_folder

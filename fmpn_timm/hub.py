@@ -31,7 +31,7 @@ from torch import nn
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
-from fmpn_timm.models.fmpn import weights_source
+from fmpn_timm.models._published import weights_source
 
 __all__ = ["WEIGHTS", "class_names", "load_model", "read_config", "recipe_of", "save_model", "weights_of"]
 

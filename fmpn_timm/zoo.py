@@ -7,7 +7,7 @@ import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from .models.fmpn import weights_source
+from .models._published import weights_source
 
 __all__ = ["CHECKOUT", "list_zoo", "markdown_table", "weights_folder"]
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn as nn
 from timm.models import build_model_with_cfg, get_pretrained_cfg
 
+from ._published import create_published, wants_published
+
 __all__ = ["OnBackbone", "backbone_cfg", "build_on_backbone", "prefixed"]
 
 PREFIX = "backbone."
@@ -93,8 +95,10 @@ def build_on_backbone(
         cfg: The model's config on a backbone of this name.
         variant: Name of the architecture; one of ``HOSTS`` where the caller chooses the backbone.
         backbone: Name of the backbone.
-        pretrained: Load weights of the whole model.
+        pretrained: Load weights of the whole model: the declared ones, unless the caller names others.
     """
+    if wants_published(pretrained, kwargs):
+        return create_published(variant, **kwargs)
     if pretrained or kwargs.get("pretrained_model_args") is not None:
         kwargs["pretrained_backbone"] = False  # the model's own weights, or a saved model's, replace the backbone's
     if variant in HOSTS and not isinstance(kwargs.get("pretrained_cfg"), dict):  # its config follows from the backbone

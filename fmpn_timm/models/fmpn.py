@@ -12,14 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 import timm
 import torch
 import torch.nn as nn
-from timm.models import (
-    generate_default_cfgs,
-    get_pretrained_cfg,
-    group_parameters,
-    is_model,
-    model_entrypoint,
-    register_model,
-)
+from timm.models import generate_default_cfgs, group_parameters, register_model
 
 from ._backbone import OnBackbone, backbone_cfg, build_on_backbone, prefixed
 from .cosine import CosineLinear
@@ -27,7 +20,7 @@ from .fusion import PriorFusion
 from .grey import to_grey
 from .mask_generator import MaskGenerator
 
-__all__ = ["FMPN", "FMPNOutput", "weights_source"]
+__all__ = ["FMPN", "FMPNOutput"]
 
 
 class FMPNOutput(NamedTuple):
@@ -258,53 +251,7 @@ class FMPN(OnBackbone):
         return self.backbone(self._normalize(self._fuse(x)[1]))
 
 
-def weights_folder(name: str) -> Optional[str]:
-    """Where the folder of an ``arch.tag`` lies on this machine. Importing ``fmpn_timm`` puts one here that knows."""
-    return None
-
-
-def weights_source(name: str) -> Optional[str]:
-    """Where the declared weights of a name (``arch`` or ``arch.tag``) of this package are.
-
-    Returns:
-        ``local-dir:<folder>`` where there is such a folder on this machine, else ``hf-hub:<repository>``; None if no
-        weights are declared, or the name is not of this package.
-    """
-    if not is_model(name) or model_entrypoint(name).__module__.partition(".")[0] != __name__.partition(".")[0]:
-        return None
-    cfg = get_pretrained_cfg(name)
-    if cfg is None or not cfg.hf_hub_id:
-        return None
-    folder = weights_folder(f"{cfg.architecture}.{cfg.tag}")
-    return f"local-dir:{folder}" if folder else f"hf-hub:{cfg.hf_hub_id}"
-
-
-def _create_published(variant: str, pretrained_cfg: Optional[str] = None, **kwargs) -> FMPN:
-    """The model of ``arch`` or ``arch.tag`` with its weights, as its own config.json says it was built."""
-    name = f"{variant}.{pretrained_cfg}" if pretrained_cfg else variant
-    source = weights_source(name)
-    if source is None:
-        raise RuntimeError(
-            f"No pretrained weights exist for {name}. Name a model that has some (hf-hub:<repository> or "
-            "local-dir:<folder>), or leave pretrained out; pretrained_backbone=True starts the backbone from its own."
-        )
-    try:
-        return timm.create_model(source, pretrained=True, **kwargs)
-    except OSError as error:
-        if source.startswith("local-dir:"):
-            raise
-        tag = get_pretrained_cfg(name).tag
-        raise RuntimeError(
-            f"No pretrained weights of {name} can be had ({type(error).__name__}): go online once, so that they come "
-            f"from {source}, or lay its folder at hub/{variant}.{tag} of a checkout of fmpn-timm."
-        ) from error
-
-
 def _create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs) -> FMPN:
-    overlay = kwargs.get("pretrained_cfg_overlay") or {}
-    named = any(overlay.get(key) for key in ("state_dict", "file", "url", "hf_hub_id", "source"))
-    if pretrained and not named and isinstance(kwargs.get("pretrained_cfg") or "", str):
-        return _create_published(variant, **kwargs)
     return build_on_backbone(FMPN, _cfg, variant, backbone, pretrained, **kwargs)
 
 
@@ -331,7 +278,6 @@ def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
 
 
 # Trained weights are declared here by one line: "<arch>.<tag>": _cfg("<backbone>", hf_hub_id="<owner>/<arch>.<tag>").
-# Their own config.json says how they were built; it is read where they lie (``weights_source``).
 default_cfgs = generate_default_cfgs({
     "fmpn": _cfg("inception_v3"),
     "fmpn_inception_v3": _cfg("inception_v3"),
