@@ -14,7 +14,7 @@ from fmpn_timm.errors import InputError
 if TYPE_CHECKING:
     from fmpn_timm.priors import MaskSet
 
-__all__ = ["main", "train_main"]
+__all__ = ["main", "parse_crossval", "train_main"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -214,41 +214,66 @@ def _options(pairs: Sequence[str]) -> dict:
     return options
 
 
-def _crossval(args: Sequence[str]) -> None:
+def parse_crossval(
+        args: Sequence[str],
+        prog: str = "fmpn crossval",
+        arms: Sequence[str] = ("cnn", "no_prior", "fmpn"),
+        default: str = "drawn",
+) -> argparse.Namespace:
+    """Read the options of a cross-validation.
+
+    Args:
+        args: Arguments.
+        prog: Name of the command in messages.
+        arms: Those that are meant where none are named.
+        default: Likewise the configuration.
+
+    Returns:
+        ``config``, ``arms``, ``seeds``, ``folds`` (None for all), as ``cross_validate`` takes them, and ``report``
+        (whether to train nothing).
+    """
     parser = argparse.ArgumentParser(
-        prog="fmpn crossval",
-        usage="fmpn crossval [--config CONFIG] [--protocol P] [--folds 0-9] [--seeds 0,1,2] [--arms A,B] [--name NAME] "
+        prog=prog,
+        usage=f"{prog} [--config CONFIG] [--protocol P] [--folds 0-9] [--seeds 0,1,2] [--arms A,B] [--name NAME] "
               "[any option of fmpn train]",
         description="Cross-validate: train every arm with every seed on every fold of a protocol, and compare the "
                     "arms. Given again, it goes on where it was stopped. Start it several times, on one machine or on "
                     "many that see the same folder, and they share the runs; or give each other --folds.",
         epilog="Every option of fmpn train is taken too, and holds for all runs: fmpn train --help lists them. In "
-               "--init and --priors, {arm}, {seed} and {fold} stand for those of the run.",
+               "--init, --teacher and --priors, {arm}, {seed} and {fold} stand for those of the run, and {runs} for "
+               "the folder of all.",
         allow_abbrev=False,
     )
     parser.add_argument("--folds", metavar="0-9", help="folds, such as 0-4 or 0,2,5 (default: all of the protocol)")
     parser.add_argument("--seeds", metavar="0,1,2", help="seeds (default: --seed)")
-    parser.add_argument("--arms", metavar="A,B", help="arms, the values of --arm (default: cnn,no_prior,fmpn)")
+    parser.add_argument("--arms", metavar="A,B", help=f"arms, the values of --arm (default: {','.join(arms)})")
     parser.add_argument("--name", help="name of the folder (default: the configuration's name, and -crossval)")
     parser.add_argument("--report", action="store_true", help="train nothing: report what is finished, and what is not")
     own, others = parser.parse_known_args(args)
     if any(a.split("=")[0] == "--arm" for a in others):
         raise InputError("--arm: cross-validation takes --arms.")
     from fmpn_timm.training import parse_config
-    from fmpn_timm.training.crossval import cross_validate, report
-    from fmpn_timm.training.tables import ARMS
 
-    config = parse_config(others, "fmpn crossval")
-    config = replace(config, name=own.name or f"{config.name}-crossval")
-    if own.report:
-        result = report(config.folder)
-    else:
-        arms = tuple(ARMS) if own.arms is None else tuple(dict.fromkeys(filter(None, own.arms.split(","))))
-        seeds = (config.seed,) if own.seeds is None else _numbers(own.seeds, "--seeds")
-        folds = None if own.folds is None else _numbers(own.folds, "--folds")
-        result = cross_validate(config, arms, seeds, folds)
+    config = parse_config(others, prog, default)
+    return argparse.Namespace(
+        config=replace(config, name=own.name or f"{config.name}-crossval"),
+        arms=tuple(arms) if own.arms is None else tuple(dict.fromkeys(filter(None, own.arms.split(",")))),
+        seeds=(config.seed,) if own.seeds is None else _numbers(own.seeds, "--seeds"),
+        folds=None if own.folds is None else _numbers(own.folds, "--folds"),
+        report=own.report,
+    )
+
+
+def _crossval(args: Sequence[str]) -> None:
+    options = parse_crossval(args)
+    from fmpn_timm.training.crossval import cross_validate, report
+
+    folder = options.config.folder
+    result = report(folder) if options.report else cross_validate(
+        options.config, options.arms, options.seeds, options.folds
+    )
     print(result["text"])
-    print(f"\nfigures of each fold, tables and pictures are in {config.folder}")
+    print(f"\nfigures of each fold, tables and pictures are in {folder}")
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

@@ -71,6 +71,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         KeyboardInterrupt: Ctrl-C; a checkpoint is written.
         SystemExit: SIGTERM; a checkpoint is written, and the status is 143.
     """
+    config = config.of_arm(config.arm)
     if config.batch_size % config.accumulate:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
     if config.size > config.load_size:
