@@ -457,7 +457,11 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
     tables = [table_one(arms, plan.dataset, plan.protocol, latex)] if arms else []
     tables += [comparisons(found["comparisons"], latex)] if found["comparisons"] else []
     notes = [NOTES] if arms else []
-    notes += [f"Published: {source}." for source in published_sources(plan.dataset, plan.protocol)]
+    sources = published_sources(plan.dataset, plan.protocol)
+    notes += [f"Published: {source}." for source in sources]
+    if plan.own_splits and sources:
+        notes.append("What is published of a data set with splits is of that which its papers report; it need not be "
+                     f"{config['test_split']}.")
     if latex:
         parts, notes = (["\n".join(f"% {line}" for line in part.splitlines()) for part in of] for of in (parts, notes))
     return "\n\n".join([*parts, *tables, *notes])
