@@ -5,7 +5,9 @@ import typing
 
 import pytest
 
+from fmpn_timm.errors import InputError
 from fmpn_timm.tasks import LOSSES
+from fmpn_timm.training import train
 from fmpn_timm.training.config import CONFIGS, TrainConfig, config_names, parse_config
 
 
@@ -42,6 +44,12 @@ def test_options_of_an_arm_stand_above_the_others():
     assert (config.of_arm("cnn").lr, config.of_arm("derl").lr, config.of_arm("derl").size) == (0.5, 0.25, 32)
     assert config.of_arm("derl").arm == "derl" and "per_arm" in config.decisive()
     assert "per_arm" not in config.of_arm("derl").decisive()  # so that runs from before it was there can go on
+
+
+def test_a_run_takes_the_options_of_its_arm(tmp_path):
+    config = TrainConfig(output=str(tmp_path), arm="cnn", per_arm={"cnn": {"batch_size": 3, "accumulate": 2}})
+    with pytest.raises(InputError, match="--batch_size 3 must be a multiple of --accumulate 2"):
+        train(config)
 
 
 @pytest.mark.parametrize("base", ["ict_hard", "ferplus", "paper"])
