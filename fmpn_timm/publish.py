@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from . import zoo
 from .card import benchmark_results, model_card, portable
 from .errors import InputError
 from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, read_config
-from .models import FMPN
 from .priors import MaskSet
 from .version import __version__
 
@@ -164,11 +162,7 @@ def _stage(source: Path, repo_id: str, folder: Path, license: str | None, benchm
 
 
 def _complete_config(config: dict[str, Any], summary: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A model's config.json with what it does not say by itself: sizes left at their default, and the prior masks."""
-    if str(config.get("architecture", "")).startswith("fmpn"):
-        defaults = {k: signature(FMPN).parameters[k].default for k in ("generator_width", "generator_blocks")}
-        arguments = {k: v for k, v in config.get("model_args", {}).items() if k != "num_classes"}  # as save_model does
-        config = {**config, "model_args": {**defaults, **arguments}}
+    """A model's config.json with what it does not say by itself: the prior masks."""
     if (folder / "priors.safetensors").is_file():
         masks = MaskSet.load(folder / "priors.safetensors")
         name = summary.get("config", {}).get("priors") or config.get("priors", {}).get("name", "priors.safetensors")
