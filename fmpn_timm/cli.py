@@ -14,7 +14,7 @@ from fmpn_timm.errors import InputError
 if TYPE_CHECKING:
     from fmpn_timm.priors import MaskSet
 
-__all__ = ["main", "train_main"]
+__all__ = ["command_parser", "crossval_parser", "main", "train_main"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -24,7 +24,7 @@ def main(args: Sequence[str] | None = None) -> None:
         return train_main(args[1:], prog="fmpn train")
     if args[:1] == ["crossval"]:  # and these beside its own
         return _guarded(lambda: _crossval(args[1:]))
-    options = _parser().parse_args(args)
+    options = command_parser().parse_args(args)
     _guarded(lambda: options.run(options))
 
 
@@ -68,7 +68,8 @@ def _print_result(summary: dict) -> None:
           f"timm.create_model('local-dir:{folder / 'model'}', pretrained=True)")
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of the ``fmpn`` command."""
     parser = argparse.ArgumentParser(prog="fmpn", description="Facial expression recognition for timm.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train a model; fmpn train --help lists the options")
@@ -214,7 +215,8 @@ def _options(pairs: Sequence[str]) -> dict:
     return options
 
 
-def _crossval(args: Sequence[str]) -> None:
+def crossval_parser() -> argparse.ArgumentParser:
+    """The parser of the options that ``fmpn crossval`` has beside those of ``fmpn train``."""
     parser = argparse.ArgumentParser(
         prog="fmpn crossval",
         usage="fmpn crossval [--config CONFIG] [--protocol P] [--folds 0-9] [--seeds 0,1,2] [--arms A,B] [--name NAME] "
@@ -231,7 +233,11 @@ def _crossval(args: Sequence[str]) -> None:
     parser.add_argument("--arms", metavar="A,B", help="arms, the values of --arm (default: cnn,no_prior,fmpn)")
     parser.add_argument("--name", help="name of the folder (default: the configuration's name, and -crossval)")
     parser.add_argument("--report", action="store_true", help="train nothing: report what is finished, and what is not")
-    own, others = parser.parse_known_args(args)
+    return parser
+
+
+def _crossval(args: Sequence[str]) -> None:
+    own, others = crossval_parser().parse_known_args(args)
     if any(a.split("=")[0] == "--arm" for a in others):
         raise InputError("--arm: cross-validation takes --arms.")
     from fmpn_timm.training import parse_config
