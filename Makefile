@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow test-faults conformance check format publish clean
+.PHONY: help setup demo test test-slow test-faults conformance check format docs publish clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ check: setup  ## lint
 
 format: setup  ## mend what the linter can mend
 	$(BIN)/ruff check --fix .
+
+docs: setup  ## write docs/cli.md from the program itself
+	$(BIN)/python docs/generate.py
 
 publish: setup  ## push every trained model of hub/ to the Hugging Face Hub (log in first: hf auth login)
 	$(BIN)/python hub/publish.py --all

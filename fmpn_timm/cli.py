@@ -14,7 +14,7 @@ from fmpn_timm.errors import InputError
 if TYPE_CHECKING:
     from fmpn_timm.priors import MaskSet
 
-__all__ = ["main", "parse_crossval", "train_main"]
+__all__ = ["command_parser", "crossval_parser", "main", "parse_crossval", "train_main"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -24,7 +24,7 @@ def main(args: Sequence[str] | None = None) -> None:
         return train_main(args[1:], prog="fmpn train")
     if args[:1] == ["crossval"]:  # and these beside its own
         return _guarded(lambda: _crossval(args[1:]))
-    options = _parser().parse_args(args)
+    options = command_parser().parse_args(args)
     _guarded(lambda: options.run(options))
 
 
@@ -68,7 +68,8 @@ def _print_result(summary: dict) -> None:
           f"timm.create_model('local-dir:{folder / 'model'}', pretrained=True)")
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of the ``fmpn`` command."""
     parser = argparse.ArgumentParser(prog="fmpn", description="Facial expression recognition for timm.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train a model; fmpn train --help lists the options")
@@ -125,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--private", action="store_true", help="make the repository private")
     publish.add_argument("--dry-run", action="store_true", help="write the folder and list it; upload nothing")
     publish.add_argument("--out", type=Path, help="folder to write (default: a temporary one)")
+    publish.add_argument("--float16", action="store_true", help="write convolutions and linear layers in half precision")
     publish.add_argument("--license", help="licence of the weights, as the Hub spells it (default: by the data)")
     publish.add_argument("--benchmark", metavar="OWNER/DATASET[:TASK]", help="the Hub's benchmark the figures are of")
     publish.set_defaults(run=_publish)
@@ -214,23 +216,15 @@ def _options(pairs: Sequence[str]) -> dict:
     return options
 
 
-def parse_crossval(
-        args: Sequence[str],
+def crossval_parser(
         prog: str = "fmpn crossval",
         arms: Sequence[str] = ("cnn", "no_prior", "fmpn"),
-        default: str = "drawn",
-) -> argparse.Namespace:
-    """Read the options of a cross-validation.
+) -> argparse.ArgumentParser:
+    """The parser of the options that ``fmpn crossval`` has beside those of ``fmpn train``.
 
     Args:
-        args: Arguments.
         prog: Name of the command in messages.
         arms: Those that are meant where none are named.
-        default: Likewise the configuration.
-
-    Returns:
-        ``config``, ``arms``, ``seeds``, ``folds`` (None for all), as ``cross_validate`` takes them, and ``report``
-        (whether to train nothing).
     """
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -249,12 +243,34 @@ def parse_crossval(
     parser.add_argument("--arms", metavar="A,B", help=f"arms, the values of --arm (default: {','.join(arms)})")
     parser.add_argument("--name", help="name of the folder (default: the configuration's name, and -crossval)")
     parser.add_argument("--report", action="store_true", help="train nothing: report what is finished, and what is not")
-    own, others = parser.parse_known_args(args)
+    return parser
+
+
+def parse_crossval(
+        args: Sequence[str],
+        prog: str = "fmpn crossval",
+        arms: Sequence[str] = ("cnn", "no_prior", "fmpn"),
+) -> argparse.Namespace:
+    """Read the options of a cross-validation.
+
+    Args:
+        args: Arguments.
+        prog: Name of the command in messages.
+        arms: Those that are meant where none are named.
+
+    Returns:
+        ``config``, ``arms``, ``seeds``, ``folds`` (None for all), as ``cross_validate`` takes them, and ``report``
+        (whether to train nothing).
+
+    Raises:
+        InputError: An option of a single run, or numbers that are none.
+    """
+    own, others = crossval_parser(prog, arms).parse_known_args(args)
     if any(a.split("=")[0] == "--arm" for a in others):
         raise InputError("--arm: cross-validation takes --arms.")
     from fmpn_timm.training import parse_config
 
-    config = parse_config(others, prog, default)
+    config = parse_config(others, prog)
     return argparse.Namespace(
         config=replace(config, name=own.name or f"{config.name}-crossval"),
         arms=tuple(arms) if own.arms is None else tuple(dict.fromkeys(filter(None, own.arms.split(",")))),
@@ -376,7 +392,7 @@ def _publish(options: argparse.Namespace) -> None:
         raise InputError("Give a run or model folder and --repo-id owner/name, or --all.")
     else:
         publications = [publish(options.source, options.repo_id, options.private, options.dry_run, options.out,
-                                options.license, options.benchmark)]
+                                options.license, options.benchmark, options.float16)]
     for publication in publications:
         where = f", from {publication.folder}" if publication.folder else ""
         print(f"{publication.repo_id}: {'would go' if options.dry_run else 'published'}{where}")

@@ -43,8 +43,9 @@ class TrainConfig:
         teacher: What FN2EN's convolutions learn from in stage 1: a timm name with weights, ``hf-hub:owner/name`` or
             ``local-dir:folder``; a network that was trained on faces, as the paper's.
         teacher_map: Which of the teacher's feature maps that is; from the end if negative.
-        generator_width: Channels of the mask generator at full resolution; the paper's is 64.
-        generator_blocks: Residual blocks of the mask generator; the paper's is 4.
+        generator: FMPN's mask generator: ``paper``, or one of ours that cost next to nothing: ``lite``, ``basis``.
+        generator_width: Channels of the mask generator at its full resolution; its own default (paper: 64) if none.
+        generator_blocks: Residual blocks of the mask generator; its own default (paper: 4) if none.
         fusion_init: How FMPN's fusion net starts: ``paper``, or ``face`` for training from scratch.
         dataset: Name of the data set, one of ``fmpn_timm.data.readers.READERS``.
         root: Folder of the data set.
@@ -115,8 +116,9 @@ class TrainConfig:
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
     pretrained_backbone: bool = False
     init: str | None = None
-    generator_width: int = 64
-    generator_blocks: int = 4
+    generator: Literal["paper", "lite", "basis"] = "paper"
+    generator_width: int | None = None
+    generator_blocks: int | None = None
     fusion_init: Literal["paper", "face"] = "paper"
     teacher: str | None = None
     teacher_map: int = -1

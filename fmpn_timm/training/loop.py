@@ -125,7 +125,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
     if accelerator.is_main_process:
         write_text(config.folder / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
     data = prepare_data(config, accelerator)
-    model = create_model(config, data.classes, data.train.recipe)
+    model = create_model(config, data.classes, data.train.recipe, data.priors)
     if config.sync_bn:
         model = convert_sync_batchnorm(model)
     if config.channels_last:

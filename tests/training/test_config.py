@@ -36,7 +36,7 @@ def test_the_papers_recipe():
     assert stage1 == (300, 1e-4, 32) and stage2 == (200, 1e-4, 1e-5, 16, 0.1, 1.0)
     assert (config.optimizer, config.beta1, config.schedule) == ("adam", 0.5, "linear")
     assert (config.backbone, config.size, config.load_size, config.crop) == ("inception_v3", 299, 320, "five")
-    assert (config.generator_width, config.generator_blocks) == (64, 4)
+    assert (config.generator, config.generator_width, config.generator_blocks) == ("paper", None, None)
 
 
 def test_options_of_an_arm_stand_above_the_others():
