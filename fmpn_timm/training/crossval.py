@@ -450,6 +450,8 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
             f"{arm_label(arm)}: {m['runs']} runs, {m['n']} tested faces; means of folds by seed, %: "
             + ", ".join(f"{100 * accuracy:.2f}" for accuracy in m["seeds"].values()) for arm, m in arms.items()
         ))
+    if len({tuple(m["folds"]) for m in arms.values()}) > 1:
+        parts.append("The arms stand on different folds: of the same ones are only the differences between two arms.")
     if missing:
         names = [f"{m['arm']} seed {m['seed']} fold {m['fold']}: {m['state']}" for m in missing]
         more = f"\nand {len(names) - 10} more" if len(names) > 10 else ""

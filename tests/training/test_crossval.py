@@ -82,6 +82,7 @@ def test_parts_of_it_go_into_one_report_and_nothing_is_trained_twice(config, tra
     assert [(m["arm"], m["fold"], m["state"]) for m in whole["missing"]] == [
         ("fmpn", 0, "not begun"), ("fmpn", 1, "not begun"), ("cnn", 3, "not begun")]
     assert "Missing 3 of 8 runs" in whole["text"]
+    assert "different folds" in whole["text"] and "different folds" not in part["text"]
     cross_validate(config, ["cnn", "fmpn"], [0], folds=[0, 1, 2, 3])
     assert len(trained) == 8 and not report(config.folder)["missing"]
 
