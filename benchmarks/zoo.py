@@ -59,15 +59,17 @@ def compare_systems(args: Sequence[str], out: Path) -> dict[str, Any]:
         try:
             cross_validate(options.config, [arm], options.seeds, options.folds)
         except InputError as error:
-            not_run[arm] = str(error).replace(str(folder), "{runs}").replace(str(options.config.root), "{root}")
+            not_run[arm] = str(error)
             print(f"== {arm_label(arm)} is left out: {not_run[arm]}", file=sys.stderr, flush=True)
             if len(not_run) == len(options.arms):
                 raise
     found = report(folder)
     found |= {"costs": measure_costs(folder, found), "not_run": not_run}
     name = options.config.name.removesuffix("-crossval")
-    write_text(out / f"{name}.md", _text(name, found) + "\n")
-    write_text(out / f"{name}.json", json.dumps({k: v for k, v in found.items() if k != "text"}, indent=1) + "\n")
+    stored = json.dumps({k: v for k, v in found.items() if k != "text"}, indent=1)
+    for suffix, text in (("md", _text(name, found)), ("json", stored)):  # no folders of this machine in them
+        text = text.replace(str(folder), "{runs}").replace(str(options.config.root), "{root}")
+        write_text(out / f"{name}.{suffix}", text + "\n")
     return found
 
 
