@@ -126,7 +126,7 @@ def command_parser() -> argparse.ArgumentParser:
     publish.add_argument("--private", action="store_true", help="make the repository private")
     publish.add_argument("--dry-run", action="store_true", help="write the folder and list it; upload nothing")
     publish.add_argument("--out", type=Path, help="folder to write (default: a temporary one)")
-    publish.add_argument("--float16", action="store_true", help="write convolutions and linear layers in half precision")
+    publish.add_argument("--float16", action="store_true", help="write all but biases and norms in half precision")
     publish.add_argument("--license", help="licence of the weights, as the Hub spells it (default: by the data)")
     publish.add_argument("--benchmark", metavar="OWNER/DATASET[:TASK]", help="the Hub's benchmark the figures are of")
     publish.set_defaults(run=_publish)
