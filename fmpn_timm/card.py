@@ -345,15 +345,17 @@ def _figures(repo_id: str, config: dict, summary: dict, files: Collection[str]) 
 def _calibration(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
     if "temperature" not in config:
         return ""
-    text = f"## Calibration\n\nProbabilities are those of the logits divided by the temperature {_temperature(config):g}"
+    text = f"## Calibration\n\nThe logits are divided by the temperature {_temperature(config):g} before the softmax"
     fit = config.get("calibration")
     if not fit:
         return f"{text}."
     rule = f", {fit['rule']} rule" if fit.get("rule") else ""
+    ece = " to ".join(f"{100 * fit[key]:.1f} %" for key in ("ece_before", "ece_after"))
+    nll = " to ".join(f"{fit[key]:.3f}" for key in ("nll_before", "nll_after"))
     return f"""\
-{text}, fitted on {_title(fit['dataset'])} {fit['split']}{rule}, n = {fit['n']}. There the expected calibration error (15
-bins) falls from {100 * fit['ece_before']:.1f} % to {100 * fit['ece_after']:.1f} %, and the mean negative log-likelihood
-from {fit['nll_before']:.3f} to {fit['nll_after']:.3f}. On other faces the probabilities are less to be believed."""
+{text}: fitted on {_title(fit['dataset'])} {fit['split']}{rule}, n = {fit['n']}.
+There the expected calibration error (15 bins) goes from {ece}, the mean negative log-likelihood from {nll}.
+On other faces believe the probabilities less."""
 
 
 def _temperature(config: dict) -> float:

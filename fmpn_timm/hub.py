@@ -160,8 +160,8 @@ def temperature_of(name: str) -> float:
     temperature = _config_of(name).get("temperature", 1.0)
     number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
     if not number or not math.isfinite(temperature) or temperature <= 0:
-        raise InputError(f"{name}: its config.json has the temperature {temperature!r}, which must be a positive number: "
-                         "run fmpn calibrate again, or take the line out.")
+        raise InputError(f"{name}: the temperature in its config.json, {temperature!r}, must be a positive number: run "
+                         "fmpn calibrate again, or take the line out.")
     return float(temperature)
 
 

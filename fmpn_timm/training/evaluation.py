@@ -229,9 +229,9 @@ def evaluate(
         options: Further arguments of ``answer``.
 
     Returns:
-        The figures of ``summarize`` and ``calibration_figures``, and what they are of: ``dataset``, ``split``, ``rule``,
-        ``temperature``, ``options``, ``flip``, ``left_out`` (samples by class), ``broken`` (sources of the broken
-        pictures), ``versions``.
+        The figures of ``summarize`` and ``calibration_figures``, and what they are of: ``dataset``, ``split``,
+        ``rule``, ``temperature``, ``options``, ``flip``, ``left_out`` (samples by class), ``broken`` (sources of the
+        broken pictures), ``versions``.
 
     Raises:
         InputError: As ``answer``.

@@ -245,16 +245,16 @@ def draw_reliability(bins: dict[str, Reliability], title: str, path: str | Path)
     shape = dict(sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1))
     figure, axes = plt.subplots(2, len(bins), figsize=(3.1 * len(bins) + 0.5, 4.6), **shape)
     for (upper, lower), (name, found) in zip(axes.T, bins.items(), strict=True):
-        width, filled = 1 / len(found.count), found.count > 0
-        left = torch.arange(len(found.count)) * width
-        share = found.count / found.count.sum()
+        count, confidence, accuracy = (t.numpy() for t in (found.count, found.confidence, found.accuracy))
+        width, filled = 1 / len(count), count > 0
+        left = np.arange(len(count)) * width
         style = dict(width=width, align="edge", edgecolor="white", linewidth=0.5)
-        upper.bar(left[filled], found.accuracy[filled], color="C0", label="accuracy", **style)
+        upper.bar(left[filled], accuracy[filled], color="C0", label="accuracy", **style)
         upper.plot((0, 1), (0, 1), color="grey", linewidth=0.8, linestyle="--", label="as sure as right")
-        upper.scatter(found.confidence[filled], found.accuracy[filled], s=14, color="C3", zorder=3,
+        upper.scatter(confidence[filled], accuracy[filled], s=14, color="C3", zorder=3,
                       label="at the mean confidence")
         upper.set_title(f"{name}: ECE {100 * found.ece:.1f} %", fontsize=9)
-        lower.bar(left, share, color="C7", **style)
+        lower.bar(left, count / count.sum(), color="C7", **style)
         lower.set_xlabel("confidence: probability of the predicted class", fontsize=8)
         for axis in (upper, lower):
             axis.set_xlim(0, 1)
