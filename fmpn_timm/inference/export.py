@@ -94,8 +94,8 @@ def export(name: str, out: str | Path, format: str = "onnx") -> Exported:
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror or error}.") from error
     except RuntimeError as error:
-        said = str(error).strip().partition("\n")[0]
-        raise InputError(f"{name} cannot be exported as {format}: {said} Take another --format.") from error
+        said = str(error).strip().partition("\n")[0].rstrip(".")
+        raise InputError(f"{name} cannot be exported as {format}: {said}. Take another --format.") from error
     finally:
         partial.unlink(missing_ok=True)
     return Exported(out, metadata, differences, sum(CHECKED))
@@ -235,8 +235,18 @@ def _write_onnx(network: nn.Module, faces: torch.Tensor, metadata: dict[str, Any
 def _read_onnx(path: Path) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda faces: tuple(torch.from_numpy(o) for o in session.run(None, {"faces": faces.numpy()}))
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's have no base class of their own
+        raise RuntimeError(f"onnxruntime does not take it: {error}") from error
+
+    def run(faces: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        try:
+            return tuple(torch.from_numpy(o) for o in session.run(None, {"faces": faces.numpy()}))
+        except Exception as error:
+            raise RuntimeError(f"onnxruntime cannot run it on {len(faces)} faces: {error}") from error
+
+    return run
 
 
 def _write_torchscript(network: nn.Module, faces: torch.Tensor, metadata: dict[str, Any], path: Path) -> None:
