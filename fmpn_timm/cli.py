@@ -366,6 +366,8 @@ def _export(options: argparse.Namespace) -> None:
           f"classes {', '.join(exported.metadata['classes'])}, temperature {exported.metadata['temperature']:g}")
     for name, difference in exported.differences.items():
         print(f"  {name}: at most {difference:.1e} from the model's own, on {exported.faces} random faces")
+    if not exported.metadata["recipe_recorded"]:
+        print("  the model records no alignment recipe: the file names the package's default")
 
 
 def _convert(options: argparse.Namespace) -> None:

@@ -144,8 +144,9 @@ def describe(name: str, model: nn.Module) -> dict[str, Any]:
             "(0, 0): the subject's right eye, left eye, nose tip, right and left corner of the mouth.",
             "Find the rotation, scale and shift that bring them nearest, by least squares with recipe.weights, to "
             "(recipe.reference + recipe.margin) / (1 + 2 recipe.margin) * recipe.size.",
-            "Warp the picture by it to recipe.size x recipe.size pixels (linear), repeating the picture's edge. With "
-            "interpolation area, shrink the picture by that scale first, by averaging, if it is below 0.75." + grey,
+            "Warp the picture by it to recipe.size x recipe.size pixels, repeating the picture's edge, by a cubic "
+            "look-up if recipe.interpolation is cubic, else a linear one. If it is area, shrink the picture by that "
+            "scale first, by averaging, if the scale is below 0.75." + grey,
             f"Resize to {load_size} x {load_size} (linear, antialiased), crop {width} x {width} in the middle, divide "
             "by 255, order as (batch, channel, row, column).",
             "Probabilities are softmax(logits / temperature), in the order of classes.",
