@@ -111,7 +111,7 @@ def describe(name: str, model: nn.Module) -> dict[str, Any]:
     Returns:
         A JSON-serialisable dict. ``classes`` are in the order of the logits; ``input`` and ``outputs`` say shapes and
         ranges; ``recipe`` is how a face is cut out of a picture (``Recipe.as_dict``: five landmarks and a hash), and
-        ``recipe_recorded`` whether the model asks for it or none is recorded and this is the package's default;
+        ``recipe_recorded`` whether the model asks for it, or it records none and this is the package's default;
         ``load_size`` and ``size`` are what the cut face is resized to and cropped to in the middle, in pixels;
         ``steps`` tells all that in words; ``temperature``; and ``architecture``, ``source``, ``licence``, ``version``.
 
@@ -122,8 +122,8 @@ def describe(name: str, model: nn.Module) -> dict[str, Any]:
     channels, height, width = cfg["input_size"]
     if channels != 3:
         raise InputError(f"{name} takes faces of {channels} channel(s): only models for RGB faces are exported.")
-    used, temperature = recipe or Recipe(), temperature_of(name)
     load_size = round(width / cfg["crop_pct"])
+    used, temperature = recipe or Recipe(size=max(load_size, 8)), temperature_of(name)
     outputs = {"logits": {"shape": ["batch", model.num_classes]}}
     if isinstance(model, FMPN):
         outputs["motion_mask"] = {"shape": ["batch", 1, height, width], "range": [0, 1]}

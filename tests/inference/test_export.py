@@ -127,7 +127,7 @@ def test_model_without_a_recipe_gets_the_default_and_says_so(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "recipe": None}))
     about = module.describe(name, hub.load_model(name))
-    assert about["recipe_recorded"] is False and Recipe.from_dict(about["recipe"]) == Recipe()
+    assert about["recipe_recorded"] is False and Recipe.from_dict(about["recipe"]) == Recipe(size=40)
 
 
 def test_a_file_that_says_something_else_is_refused_and_the_old_one_stays(tmp_path, monkeypatch):
