@@ -4,6 +4,7 @@ import copy
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -33,7 +34,7 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
 from fmpn_timm.models.fmpn import weights_source
 
-__all__ = ["WEIGHTS", "class_names", "load_model", "read_config", "recipe_of", "save_model", "weights_of"]
+__all__ = ["WEIGHTS", "class_names", "load_model", "read_config", "recipe_of", "save_model", "temperature_of", "weights_of"]
 
 #: The one file weights are in. Pickles (.bin, .pth, .ckpt) are neither written nor read.
 WEIGHTS = "model.safetensors"
@@ -135,12 +136,28 @@ def recipe_of(name: str) -> Recipe | None:
     Raises:
         InputError: There is no such model, or its recipe is damaged.
     """
-    with weights_of(name):
-        source = _source(name)
-        if source is None:
-            return None
-        recipe = read_config(_file(source, "config.json")).get("recipe")
+    recipe = _config_of(name).get("recipe")
     return recipe and Recipe.from_dict(recipe)
+
+
+def temperature_of(name: str) -> float:
+    """What the logits of a model are divided by before the softmax, so that its probabilities are calibrated.
+
+    Args:
+        name: As for ``load_model``.
+
+    Returns:
+        The temperature, positive; 1 where the model was not calibrated.
+
+    Raises:
+        InputError: There is no such model, or its temperature is no positive number.
+    """
+    temperature = _config_of(name).get("temperature", 1.0)
+    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    if not number or not math.isfinite(temperature) or temperature <= 0:
+        raise InputError(f"{name}: its config.json has the temperature {temperature!r}, which must be a positive number: "
+                         "run fmpn calibrate again, or take the line out.")
+    return float(temperature)
 
 
 def class_names(model: nn.Module) -> tuple[str, ...]:
@@ -218,6 +235,13 @@ def weights_of(name: str) -> Iterator[None]:
             mend = "Give a name with weights, hf-hub:<repository> or local-dir:<folder>."
             raise InputError(f"{name}: {error} {mend}") from error
         raise
+
+
+def _config_of(name: str) -> dict[str, Any]:
+    """A model's config.json; empty for timm's own names."""
+    with weights_of(name):
+        source = _source(name)
+        return read_config(_file(source, "config.json")) if source else {}
 
 
 def _source(name: str) -> str | None:
