@@ -34,7 +34,9 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
 from fmpn_timm.models.fmpn import weights_source
 
-__all__ = ["WEIGHTS", "class_names", "load_model", "read_config", "recipe_of", "save_model", "temperature_of", "weights_of"]
+__all__ = [
+    "WEIGHTS", "class_names", "load_model", "read_config", "recipe_of", "save_model", "temperature_of", "weights_of",
+]
 
 #: The one file weights are in. Pickles (.bin, .pth, .ckpt) are neither written nor read.
 WEIGHTS = "model.safetensors"
@@ -155,8 +157,8 @@ def temperature_of(name: str) -> float:
     temperature = _config_of(name).get("temperature", 1.0)
     number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
     if not number or not math.isfinite(temperature) or temperature <= 0:
-        raise InputError(f"{name}: its config.json has the temperature {temperature!r}, which must be a positive number: "
-                         "run fmpn calibrate again, or take the line out.")
+        raise InputError(f"{name}: its config.json has the temperature {temperature!r}, which must be a positive "
+                         "number: run fmpn calibrate again, or take the line out.")
     return float(temperature)
 
 
