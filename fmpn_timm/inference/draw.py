@@ -23,7 +23,7 @@ COLORS = dict(zip(EXPRESSIONS, ((210, 210, 210), (240, 228, 66), (240, 165, 30),
                                 (0, 170, 125), (220, 135, 185), (70, 130, 230)), strict=True))
 OTHER, PLATE, TEXT, NOTE = (255, 255, 255), (18, 18, 18, 215), (255, 255, 255), (255, 214, 130)
 #: The strongest motion of a face is drawn this opaque; one that is weaker everywhere than 0.2 is drawn fainter.
-OPACITY, FULL_MOTION = 0.7, 0.2
+OPACITY, FULL_MOTION = 0.55, 0.2
 
 
 def draw_prediction(picture: np.ndarray, prediction: PicturePrediction) -> np.ndarray:
@@ -55,15 +55,16 @@ def draw_prediction(picture: np.ndarray, prediction: PicturePrediction) -> np.nd
     return np.array(image)
 
 
-def drawn_path(folder: str | Path, name: str, suffix: str = "") -> Path:
+def drawn_path(folder: str | Path, name: str, suffix: str = "", common: str = "") -> Path:
     """Where the picture of a source goes: its name within the folder, wherever the source lies.
 
     Args:
         folder: Where results go.
         name: Name of the source.
         suffix: What is added to the name.
+        common: Beginning of the name that is left out.
     """
-    parts = [part for part in Path(name).parts if part not in ("..", Path(name).anchor)]
+    parts = [part for part in Path(name.removeprefix(common)).parts if part.strip("./")]
     return Path(folder, *parts[:-1], f"{parts[-1] if parts else 'picture'}{suffix}")
 
 
@@ -80,12 +81,18 @@ def write_picture(picture: np.ndarray, path: str | Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write_masks(prediction: PicturePrediction, folder: str | Path) -> None:
-    """Write the motion mask of each face as ``<name>.<face>.png``: grey, 255 for 1, in the pixels of the aligned face."""
+def write_masks(prediction: PicturePrediction, folder: str | Path, common: str = "") -> None:
+    """Write the motion mask of each face as ``<name>.<face>.png``, grey, 255 for 1, in the pixels of the aligned face.
+
+    Args:
+        prediction: What was predicted.
+        folder: Where results go.
+        common: See ``drawn_path``.
+    """
     for i, face in enumerate(prediction.faces):
         if face.motion_mask is not None:
             grey = (face.motion_mask * 255).round().astype(np.uint8)
-            write_picture(grey, drawn_path(folder, prediction.source, f".{i}.png"))
+            write_picture(grey, drawn_path(folder, prediction.source, f".{i}.png", common))
 
 
 def _overlay(drawn: np.ndarray, face: FacePrediction, zoom: float) -> None:
@@ -122,8 +129,8 @@ def _zoomed(matrix: np.ndarray, zoom: float) -> np.ndarray:
 
 
 def _frame(draw: ImageDraw.ImageDraw, face: FacePrediction, zoom: float, size: tuple[int, int]) -> None:
-    line = max(round(max(size) / 400), 2)
     x1, y1, x2, y2 = (float(v) for v in face.box * zoom)
+    line = max(round(min(max(size) / 400, (x2 - x1) / 40)), 1)
     radius = min(0.06 * (x2 - x1), 0.06 * (y2 - y1), 4 * line)
     outer = [x1 - line, y1 - line, max(x2 + line, x1), max(y2 + line, y1)]
     draw.rounded_rectangle(outer, radius + line, outline=(0, 0, 0, 150), width=3 * line)
@@ -169,7 +176,7 @@ def _plate(
 
 def _text_height(size: tuple[int, int], scale: float) -> float:
     """Height of text in pixels: a share of the picture, less for small faces, never too little to be read."""
-    return max(max(size) * 0.032 * min(max(scale, 0.45), 1.0), 11)
+    return max(min(0.032 * max(size), 0.1 * min(size)) * min(max(scale, 0.45), 1.0), 11)
 
 
 def _color(face: FacePrediction) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -117,11 +117,12 @@ def predict_sources(
     predictor = _predictor(model, options, quiet=rank > 0)
     # by name, so that what is given twice is looked at once
     sources = {source.name: source for source in list_sources(given, (outputs.draw, outputs.masks))}
+    common = _common(sources)
     if processes == 1:
         counts = Counts()
         with ExitStack() as stack:
             writers = _writers(stack, outputs, predictor.classes, max(map(len, sources), default=0))
-            _run(predictor, sources, writers, outputs, counts, progress)
+            _run(predictor, sources, writers, outputs, counts, progress, common)
         return counts
     parts = [Path(f"{outputs.files[0]}.{i}-of-{processes}") for i in range(processes)]
     done = _done(outputs, predictor.classes)
@@ -131,7 +132,7 @@ def predict_sources(
     share = {name: sources[name] for name in names[first:last]}
     with ExitStack() as stack:
         writers = [_opened(stack, JsonLines(parts[rank], predictor.classes, outputs.resume))]
-        _run(predictor, share, writers, outputs, Counts(), progress and rank == 0)
+        _run(predictor, share, writers, outputs, Counts(), progress and rank == 0, common)
     wait(processes)
     return _merge(parts, outputs, predictor.classes) if rank == 0 else None
 
@@ -198,6 +199,7 @@ def _run(
         outputs: Outputs,
         counts: Counts,
         progress: bool,
+        common: str,
 ) -> None:
     done = set.intersection(*(writer.done for writer in writers)) if writers else set()
     todo = [source for name, source in sources.items() if name not in done]
@@ -209,14 +211,20 @@ def _run(
             # pictures first: what has rows is not looked at again by --resume
             if outputs.draw is not None and picture is not None:
                 suffix = "" if prediction.source.lower().endswith((".jpg", ".jpeg", ".png")) else ".jpg"
-                path = drawn_path(outputs.draw, prediction.source, suffix)
+                path = drawn_path(outputs.draw, prediction.source, suffix, common)
                 _written(path, write_picture, draw_prediction(picture, prediction), path)
             if outputs.masks is not None:
-                _written(outputs.masks, write_masks, prediction, outputs.masks)
+                _written(outputs.masks, write_masks, prediction, outputs.masks, common)
             rows = prediction.as_rows()
             _write(writers, rows)
             counts.add(rows)
             bar.update()
+
+
+def _common(names: Iterable[str]) -> str:
+    """The folder that all absolute names lie in, so that what is drawn need not lie as deep."""
+    folders = {os.path.dirname(name) for name in names if os.path.isabs(name)}
+    return os.path.join(os.path.commonpath(folders), "") if folders else ""
 
 
 def _write(writers: Sequence[RowWriter], rows: Sequence[dict[str, Any]]) -> None:

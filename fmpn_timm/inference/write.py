@@ -1,4 +1,4 @@
-"""Writers of rows: CSV and JSON lines, which can be gone on with, JSON and Parquet, which appear when complete, a table.
+"""Writers of rows: CSV and JSON lines, which can be gone on with, JSON and Parquet, which appear when complete.
 
 In text cells of a CSV file that begin with ``= + - @`` (which spreadsheets run as formulas), a ``'`` is put in front.
 """
