@@ -84,6 +84,30 @@ def command_parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0)
     demo.set_defaults(run=_demo)
 
+    predict = commands.add_parser(
+        "predict", help="say what the faces in pictures express",
+        description="Find the faces in pictures and say what they express. Every input has a row, also one without a "
+                    "face or one that cannot be read; then the exit code is 1. Without an output a table is printed. "
+                    "accelerate launch and torchrun share the inputs among processes.")
+    predict.add_argument("source", nargs="+", metavar="SRC", help="picture, folder (with all folders in it) or glob")
+    predict.add_argument("--model", help="a timm name with weights, hf-hub:owner/name or local-dir:folder (default: "
+                                         "the one that comes with the package)")
+    predict.add_argument("--csv", metavar="FILE", help="write rows as CSV")
+    predict.add_argument("--json", metavar="FILE", nargs="?", const="-",
+                         help="print one JSON array on stdout; with FILE.jsonl write JSON lines, with another an array")
+    predict.add_argument("--parquet", metavar="FILE", help="write rows as Parquet")
+    predict.add_argument("--draw", metavar="DIR", help="write the pictures with boxes, labels and motion masks")
+    predict.add_argument("--masks", metavar="DIR", help="write the motion mask of each face, as large as the aligned "
+                                                        "face, as DIR/<picture>.<face>.png")
+    predict.add_argument("--faces", choices=("all", "largest"), default="all", help="which faces (default: all)")
+    predict.add_argument("--abstain", type=float, metavar="P", help="say uncertain where no class is as likely as P")
+    predict.add_argument("--batch-size", type=int, default=32, help="faces the model sees at once (default: 32)")
+    predict.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    predict.add_argument("--no-flip", action="store_true", help="do not average each face and its mirror image")
+    predict.add_argument("--resume", action="store_true",
+                         help="go on with a CSV or JSON lines file that an interrupted run has left")
+    predict.set_defaults(run=_predict)
+
     def on_faces(name: str, run: Callable, split: str, help: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help)
         command.add_argument("model", help=MODEL)
@@ -290,6 +314,36 @@ def _demo(options: argparse.Namespace) -> None:
     from fmpn_timm.training.arms import compare_arms
 
     compare_arms(["--config", "drawn", "--output", options.output, "--seed", str(options.seed)])
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from fmpn_timm.inference import DEFAULT_MODEL
+    from fmpn_timm.inference.run import Outputs, predict_sources
+
+    outputs = Outputs(options.csv, options.json, options.parquet, options.draw, options.masks, options.resume)
+    try:
+        counts = predict_sources(
+            options.source,
+            outputs,
+            options.model or DEFAULT_MODEL,
+            faces=options.faces,
+            abstain=options.abstain,
+            batch_size=options.batch_size,
+            device=options.device,
+            flip=not options.no_flip,
+        )
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        mend = "The same line with --resume goes on." if options.csv or outputs.lines else ""
+        raise KeyboardInterrupt(mend) from None
+    except BrokenPipeError:  # whoever read the table has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    if counts is None:  # the first process speaks for all
+        return
+    print(counts, file=sys.stderr)
+    if counts.unread:
+        sys.exit(1)
 
 
 def _faces(options: argparse.Namespace) -> "FaceSet":

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.samples import FaceSet
-from fmpn_timm.data.transforms import eval_transform
+from fmpn_timm.data.transforms import model_transform
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import class_names
 from fmpn_timm.models import FMPN
@@ -196,10 +196,7 @@ def answer(
     if masks_path is not None and not isinstance(model, FMPN):
         raise InputError(f"{type(model).__name__} has no motion masks: leave --masks out, or give an FMPN model.")
     accelerator = create_accelerator()
-    cfg = model.pretrained_cfg
-    size = cfg["input_size"][-1]
-    transform = eval_transform(size, round(size / cfg["crop_pct"]), cfg["mean"], cfg["std"])
-    dataset = FaceDataset(faces, classes, transform, stand_in=True)
+    dataset = FaceDataset(faces, classes, model_transform(model.pretrained_cfg), stand_in=True)
     loader = accelerator.prepare(DataLoader(dataset, batch_size=batch_size, num_workers=workers))
     logits, labels = predict(model.to(accelerator.device), loader, accelerator, flip, precision=precision)
     logits, labels, broken = leave_out_broken(faces, logits, labels, max_broken)
