@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from fmpn_timm.errors import InputError
 
 if TYPE_CHECKING:
+    from fmpn_timm.data.samples import FaceSet
     from fmpn_timm.priors import MaskSet
 
 __all__ = ["command_parser", "crossval_parser", "main", "parse_crossval", "train_main"]
+
+MODEL = "a timm name with weights, hf-hub:owner/name or local-dir:folder"
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -81,22 +84,60 @@ def command_parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0)
     demo.set_defaults(run=_demo)
 
-    evaluate = commands.add_parser("evaluate", help="evaluate a model on a data set")
-    evaluate.add_argument("model", help="a timm name with weights, hf-hub:owner/name or local-dir:folder")
-    evaluate.add_argument("--dataset", required=True)
-    evaluate.add_argument("--root")
-    evaluate.add_argument("--split", default="test")
-    evaluate.add_argument("--rule", help="label rule, for FERPlus: majority or argmax")
-    evaluate.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
-    evaluate.add_argument("--flip", action="store_true", help="average each face and its mirror image")
-    evaluate.add_argument("--shared-classes", action="store_true", help="leave out samples of classes the model lacks")
-    evaluate.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
-    evaluate.add_argument("--batch-size", type=int, default=64)
-    evaluate.add_argument("--workers", type=int, default=0)
-    evaluate.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
+    predict = commands.add_parser(
+        "predict", help="say what the faces in pictures express",
+        description="Find the faces in pictures and say what they express. Every input has a row, also one without a "
+                    "face or one that cannot be read; then the exit code is 1. Without an output a table is printed. "
+                    "accelerate launch and torchrun share the inputs among processes.")
+    predict.add_argument("source", nargs="+", metavar="SRC", help="picture, folder (with all folders in it) or glob")
+    predict.add_argument("--model", help="a timm name with weights, hf-hub:owner/name or local-dir:folder (default: "
+                                         "the one that comes with the package)")
+    predict.add_argument("--csv", metavar="FILE", help="write rows as CSV")
+    predict.add_argument("--json", metavar="FILE", nargs="?", const="-",
+                         help="print one JSON array on stdout; with FILE.jsonl write JSON lines, with another an array")
+    predict.add_argument("--parquet", metavar="FILE", help="write rows as Parquet")
+    predict.add_argument("--draw", metavar="DIR", help="write the pictures with boxes, labels and motion masks")
+    predict.add_argument("--masks", metavar="DIR", help="write the motion mask of each face, as large as the aligned "
+                                                        "face, as DIR/<picture>.<face>.png")
+    predict.add_argument("--faces", choices=("all", "largest"), default="all", help="which faces (default: all)")
+    predict.add_argument("--abstain", type=float, metavar="P", help="say uncertain where no class is as likely as P")
+    predict.add_argument("--batch-size", type=int, default=32, help="faces the model sees at once (default: 32)")
+    predict.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    predict.add_argument("--no-flip", action="store_true", help="do not average each face and its mirror image")
+    predict.add_argument("--resume", action="store_true",
+                         help="go on with a CSV or JSON lines file that an interrupted run has left")
+    predict.set_defaults(run=_predict)
+
+    def on_faces(name: str, run: Callable, split: str, help: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help)
+        command.add_argument("model", help=MODEL)
+        command.add_argument("--dataset", required=True)
+        command.add_argument("--root")
+        command.add_argument("--split", default=split, help=f"(default: {split})")
+        command.add_argument("--rule", help="label rule, for FERPlus: majority or argmax")
+        command.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+        command.add_argument("--flip", action="store_true", help="average each face and its mirror image")
+        command.add_argument("--shared-classes", action="store_true",
+                             help="leave out samples of classes the model lacks")
+        command.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
+        command.add_argument("--batch-size", type=int, default=64)
+        command.add_argument("--workers", type=int, default=0)
+        command.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
+        command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        command.set_defaults(run=run)
+        return command
+
+    evaluate = on_faces("evaluate", _evaluate, "test", "evaluate a model on a data set")
     evaluate.add_argument("--masks", metavar="PNG", help="draw the mean motion mask of each class to a picture file")
-    evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    evaluate.set_defaults(run=_evaluate)
+    calibrate = on_faces("calibrate", _calibrate, "valid", "fit a model's temperature, so that its probabilities hold; "
+                                                           "a model folder keeps it in its config.json")
+    calibrate.add_argument("--picture", metavar="PNG", help="draw the reliability before and after to a picture file")
+
+    export = commands.add_parser("export", help="write a model to one file that runs without this package")
+    export.add_argument("model", help=MODEL)
+    export.add_argument("--format", choices=("onnx", "torchscript", "pt2"), default="onnx", help="(default: onnx)")
+    export.add_argument("--out", type=Path, required=True, help="file to write")
+    export.set_defaults(run=_export)
 
     convert = commands.add_parser("convert", help="turn a checkpoint of the FMPN authors' code into a model folder")
     convert.add_argument("--fmg", type=Path, required=True, metavar="PTH", help="mask generator, *_net_resface.pth")
@@ -126,7 +167,7 @@ def command_parser() -> argparse.ArgumentParser:
     publish.add_argument("--private", action="store_true", help="make the repository private")
     publish.add_argument("--dry-run", action="store_true", help="write the folder and list it; upload nothing")
     publish.add_argument("--out", type=Path, help="folder to write (default: a temporary one)")
-    publish.add_argument("--float16", action="store_true", help="write convolutions and linear layers in half precision")
+    publish.add_argument("--float16", action="store_true", help="write all but biases and norms in half precision")
     publish.add_argument("--license", help="licence of the weights, as the Hub spells it (default: by the data)")
     publish.add_argument("--benchmark", metavar="OWNER/DATASET[:TASK]", help="the Hub's benchmark the figures are of")
     publish.set_defaults(run=_publish)
@@ -309,39 +350,119 @@ def _demo(options: argparse.Namespace) -> None:
     compare_arms(["--config", "drawn", "--output", options.output, "--seed", str(options.seed)])
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def _predict(options: argparse.Namespace) -> None:
+    from fmpn_timm.inference import DEFAULT_MODEL
+    from fmpn_timm.inference.run import Outputs, predict_sources
+
+    outputs = Outputs(options.csv, options.json, options.parquet, options.draw, options.masks, options.resume)
+    try:
+        counts = predict_sources(
+            options.source,
+            outputs,
+            options.model or DEFAULT_MODEL,
+            faces=options.faces,
+            abstain=options.abstain,
+            batch_size=options.batch_size,
+            device=options.device,
+            flip=not options.no_flip,
+        )
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        mend = "The same line with --resume goes on." if options.csv or outputs.lines else ""
+        raise KeyboardInterrupt(mend) from None
+    except BrokenPipeError:  # whoever read the table has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    if counts is None:  # the first process speaks for all
+        return
+    print(counts, file=sys.stderr)
+    if counts.unread:
+        sys.exit(1)
+
+
+def _faces(options: argparse.Namespace) -> "FaceSet":
+    """The faces that a model is to be run on, which must be cut as it wants them."""
     from fmpn_timm.data.readers import read_faces
     from fmpn_timm.faces import check_recipe
-    from fmpn_timm.hub import load_model, recipe_of
-    from fmpn_timm.training.evaluation import evaluate
+    from fmpn_timm.hub import recipe_of
 
     reader_options = _options(options.option)
     if options.rule:
         reader_options["rule"] = options.rule
     faces = read_faces(options.dataset, options.root, options.split, **reader_options)
     check_recipe(faces.recipe, recipe_of(options.model), options.model, options.any_recipe)
-    result = evaluate(
-        load_model(options.model),
-        faces,
-        flip=options.flip,
-        shared_classes=options.shared_classes,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        precision=options.precision,
-        masks_path=options.masks,
-    )
+    return faces
+
+
+def _how(options: argparse.Namespace) -> dict:
+    """How a model is to be run on faces, as ``answer`` takes it."""
+    names = ("flip", "shared_classes", "batch_size", "workers", "precision")
+    return {name: getattr(options, name) for name in names}
+
+
+def _of(result: dict) -> str:
+    """What the figures of a model on faces are of."""
+    return f"{result['dataset']} {result['split']}" + (f", {result['rule']} rule" if result["rule"] else "")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from fmpn_timm.hub import load_model, temperature_of
+    from fmpn_timm.training.evaluation import evaluate
+
+    faces = _faces(options)
+    result = evaluate(load_model(options.model), faces, temperature=temperature_of(options.model),
+                      masks_path=options.masks, **_how(options))
     if int(os.environ.get("RANK", 0)):
         return
     result = {"model": options.model, **result}
     if options.json:
         print(json.dumps(result))
         return
-    rule = f", {result['rule']} rule" if result["rule"] else ""
-    print(f"{options.model} on {result['dataset']} {result['split']}{rule}: accuracy {100 * result['accuracy']:.2f} %, "
-          f"macro F1 {100 * result['macro_f1']:.2f} %, n = {result['n']}")
+    print(f"{options.model} on {_of(result)}: accuracy {100 * result['accuracy']:.2f} %, "
+          f"macro F1 {100 * result['macro_f1']:.2f} %, n = {result['n']}; calibration error "
+          f"{100 * result['ece']:.1f} %, NLL {result['nll']:.3f} at temperature {result['temperature']:g}")
     for name, row in result["per_class"].items():
         if row["n"]:
             print(f"  {name:10} n = {row['n']:5}  recall {row['recall']:.3f}  F1 {row['f1']:.3f}")
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from fmpn_timm.hub import load_model
+    from fmpn_timm.training.calibration import calibrate, keep_temperature
+
+    if (Path(options.model) / "config.json").is_file():
+        options.model = f"local-dir:{options.model}"
+    kind, _, folder = options.model.partition(":")
+    faces = _faces(options)
+    result = calibrate(load_model(options.model), faces, picture=options.picture, **_how(options))
+    if int(os.environ.get("RANK", 0)):
+        return
+    kept = Path(folder) / "config.json" if kind == "local-dir" else None
+    if kept:
+        keep_temperature(folder, result)
+    if options.json:
+        print(json.dumps({"model": options.model, **result, "kept": kept and str(kept)}))
+        return
+    print(f"{options.model} on {_of(result)}, n = {result['n']}: temperature {result['temperature']:.4f}; "
+          f"calibration error {100 * result['ece_before']:.2f} -> {100 * result['ece_after']:.2f} %, "
+          f"NLL {result['nll_before']:.4f} -> {result['nll_after']:.4f}, accuracy {100 * result['accuracy']:.2f} %")
+    for row in result["coverage"]:
+        right = "" if row["accuracy"] is None else f", {100 * row['accuracy']:.1f} % of them right"
+        print(f"  P >= {row['probability']:.1f}: {100 * row['coverage']:.1f} % of the faces{right}")
+    print(f"kept in {kept}" if kept else "kept nowhere, as this is no folder: calibrate a copy of the model's folder "
+                                         "(local-dir:FOLDER), whose config.json keeps it")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from fmpn_timm.inference.export import export
+
+    exported = export(options.model, options.out, options.format)
+    print(f"{exported.path}: {options.format}, {exported.path.stat().st_size / 1e6:.1f} MB, "
+          f"classes {', '.join(exported.metadata['classes'])}, temperature {exported.metadata['temperature']:g}")
+    for name, difference in exported.differences.items():
+        print(f"  {name}: at most {difference:.1e} from the model's own, on {exported.faces} random faces")
+    if not exported.metadata["recipe_recorded"]:
+        print("  the model records no alignment recipe: the file names the package's default")
 
 
 def _convert(options: argparse.Namespace) -> None:

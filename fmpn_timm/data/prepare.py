@@ -13,18 +13,17 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import AlignedFace, AlignedFaces, FaceAligner
+from fmpn_timm.launched import place, wait
 
 from .samples import FaceSet, Sample
 from .sheet import draw_contact_sheet
@@ -77,11 +76,11 @@ def prepare_faces(
                        folds, [(s.source, s.expression) for s, _ in everything]], sort_keys=True)
     entry = {"split": faces.split, "options": faces.options, "shards": [p.name for p in paths],
              "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16], "complete": False}
-    rank, processes = _place()
+    rank, processes = place()
     if rank == 0:
         info = _start(out, split, entry, faces, recipe and recipe.as_dict())
         (out / "data").mkdir(parents=True, exist_ok=True)
-    _wait(processes)
+    wait(processes)
     write = partial(_write_shard, classes=faces.classes, aligner=aligner, recipe=recipe and recipe.hash,
                     folds=folds or {}, root=None if root is None else str(root))
     mine = list(zip(paths, chunks, strict=True))[rank::processes]
@@ -93,19 +92,11 @@ def prepare_faces(
         for count in _map(write, todo, workers):
             bar.update(count)
 
-    _wait(processes)
+    wait(processes)
     if rank == 0:
         _finish(info, entry, split, out, paths, faces, len(everything))
-    _wait(processes)
+    wait(processes)
     return json.loads((out / "prepared.json").read_text())["splits"][split]
-
-
-def _place() -> tuple[int, int]:
-    """Rank of this process, and how many there are."""
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    if processes > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))  # for a slow one may lag a shard behind
-    return int(os.environ.get("RANK", 0)) if processes > 1 else 0, processes
 
 
 def _start(out: Path, split: str, entry: dict, faces: FaceSet, recipe: dict | None) -> dict[str, Any]:
@@ -127,11 +118,6 @@ def _start(out: Path, split: str, entry: dict, faces: FaceSet, recipe: dict | No
     out.mkdir(parents=True, exist_ok=True)
     _write_json(path, info)
     return info
-
-
-def _wait(processes: int) -> None:
-    if processes > 1:
-        torch.distributed.barrier()
 
 
 def _map(write: partial, todo: Sequence[tuple[Path, list]], workers: int) -> Iterator[int]:

@@ -1,11 +1,14 @@
 """A sample is one face picture with what is known about it; a face set is the samples of one split of a data set."""
 
+import os
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -13,7 +16,11 @@ from PIL import Image, ImageOps
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces.recipe import Recipe
 
-__all__ = ["FaceSet", "Sample", "read_picture"]
+__all__ = ["FORMATS", "FaceSet", "Sample", "decode_picture", "read_picture"]
+
+#: The formats that are opened, as Pillow calls them.
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+OPENING = threading.Lock()  # Python's filter of warnings is one for all threads
 
 
 @dataclass(frozen=True)
@@ -99,34 +106,64 @@ class FaceSet:
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """Read a picture file as RGB uint8 (H, W, 3), upright as its EXIF data says.
-
-    Grey, palette and CMYK pictures become RGB, 16 bits become 8, and of colours with an alpha channel the alpha is
-    dropped.
+    """Read a picture file as RGB uint8 (H, W, 3), see ``decode_picture``.
 
     Raises:
-        InputError: The file is missing, no picture can be decoded from it, or it is too large to be decoded safely
-            (``PIL.Image.MAX_IMAGE_PIXELS``).
+        InputError: The file is missing, or ``decode_picture`` refuses it.
     """
     if not Path(path).is_file():
         raise InputError(f"{path} is missing: check the path, or unpack the data again.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                picture = ImageOps.exif_transpose(file)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        return decode_picture(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def decode_picture(file: str | Path | BinaryIO | Image.Image) -> np.ndarray:
+    """Decode a picture as RGB uint8 (H, W, 3), upright as its EXIF data says; of an animated one the first frame.
+
+    Grey, palette and CMYK pictures become RGB, 16 bits become 8, and of colours with an alpha channel the alpha is
+    dropped. Only ``FORMATS`` are opened: Pillow hands some others to programs outside. Threads may share it.
+
+    Args:
+        file: A path, an open file, or what Pillow has opened.
+
+    Raises:
+        InputError: No picture can be decoded from it, or it has more pixels than is safe
+            (``PIL.Image.MAX_IMAGE_PIXELS``, 89 million). The message names no file.
+    """
+    try:
+        opened = nullcontext(file) if isinstance(file, Image.Image) else _open(file)
+        with opened as picture:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit and picture.width * picture.height > limit:
+                raise Image.DecompressionBombError
+            picture = ImageOps.exif_transpose(picture)
+            picture.load()
+    except Image.DecompressionBombError as error:
         limit = f"{Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
-        raise InputError(f"{path}: more than {limit}. Shrink it, or remove it and its label.") from error
+        raise InputError(f"more than {limit}. Shrink it, or leave it out.") from error
     except Exception as error:  # Pillow's decoders raise all kinds on broken and truncated files
-        size = Path(path).stat().st_size
-        mend = "Fetch it again, or remove it and its label."
-        raise InputError(f"{path}: broken picture ({size} bytes). {mend}") from error
+        size = f" ({_size(file)} bytes)" if not isinstance(file, Image.Image) else ""
+        raise InputError(f"broken picture{size}. Fetch it again, or leave it out.") from error
     try:
         return _rgb(picture)
     except ValueError as error:
         mend = "Save it as RGB, or as grey of 8 or 16 bits."
-        raise InputError(f"{path}: pixels of kind {picture.mode} cannot be shown as RGB. {mend}") from error
+        raise InputError(f"pixels of kind {picture.mode} cannot be shown as RGB. {mend}") from error
+
+
+def _open(file: str | Path | BinaryIO) -> Image.Image:
+    """What Pillow says of a file from its header, without its warning of many pixels."""
+    with OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        Image.init()
+        formats = [name for name in FORMATS if name in Image.OPEN]  # Pillow may have been built without some
+        return Image.open(file, formats=formats)
+
+
+def _size(file: str | Path | BinaryIO) -> int:
+    return Path(file).stat().st_size if isinstance(file, (str, Path)) else file.seek(0, os.SEEK_END)
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:

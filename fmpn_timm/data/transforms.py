@@ -1,12 +1,13 @@
 """Transforms for training and evaluation: face and prior mask get the same crop, flip and rotation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
-__all__ = ["eval_transform", "train_transform"]
+__all__ = ["eval_transform", "model_transform", "train_transform"]
 
 
 class RandomFiveCrop(v2.Transform):
@@ -82,6 +83,12 @@ def eval_transform(size: int, load_size: int, mean: Sequence[float], std: Sequen
         v2.CenterCrop((size, size)),
         _to_float(mean, std),
     ])
+
+
+def model_transform(cfg: dict[str, Any]) -> v2.Transform:
+    """The evaluation transform that a model's ``pretrained_cfg`` asks for."""
+    size = cfg["input_size"][-1]
+    return eval_transform(size, round(size / cfg["crop_pct"]), cfg["mean"], cfg["std"])
 
 
 class FaceOnly(torch.nn.Module):

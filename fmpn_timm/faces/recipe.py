@@ -11,7 +11,7 @@ import numpy as np
 
 from fmpn_timm.errors import InputError
 
-from .alignment import REFERENCE_LANDMARKS, align_face
+from .alignment import REFERENCE_LANDMARKS, align_face, similarity_transform
 
 __all__ = ["FRAMING", "Recipe", "check_recipe"]
 
@@ -91,8 +91,7 @@ class Recipe:
         Returns:
             Aligned face, RGB uint8 (size, size, 3).
         """
-        reference = (np.asarray(self.reference) + self.margin) / (1 + 2 * self.margin)
-        face = align_face(image, landmarks, self.size, reference, np.asarray(self.weights), self.interpolation)
+        face = align_face(image, landmarks, self.size, self._frame(), np.asarray(self.weights), self.interpolation)
         return self.colored(face)
 
     def colored(self, face: np.ndarray) -> np.ndarray:
@@ -100,6 +99,19 @@ class Recipe:
         if self.color == "rgb":
             return face
         return cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+    def matrix(self, landmarks: np.ndarray) -> np.ndarray:
+        """What brings a pixel of the picture to its place in the face that ``align`` cuts out of it, (2, 3).
+
+        Args:
+            landmarks: (5, 2), pixels (x, y), in the order of ``REFERENCE_LANDMARKS``.
+        """
+        landmarks = np.asarray(landmarks, np.float64)
+        return similarity_transform(landmarks, self._frame() * self.size, np.asarray(self.weights))
+
+    def _frame(self) -> np.ndarray:
+        """Where the landmarks of an aligned face lie, margin included, as shares of its side: (5, 2)."""
+        return (np.asarray(self.reference) + self.margin) / (1 + 2 * self.margin)
 
 
 def check_recipe(

@@ -1,0 +1,88 @@
+"""Whatever holds a picture, as an array."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fmpn_timm.data.samples import decode_picture
+from fmpn_timm.errors import InputError
+
+__all__ = ["Unreadable", "as_picture"]
+
+
+class Unreadable(Exception):
+    """A file, or its bytes, from which no picture can be decoded. The message says why and names no file."""
+
+
+def as_picture(picture: Any) -> np.ndarray:
+    """A picture as RGB uint8 (H, W, 3).
+
+    Args:
+        picture: A path; the bytes of a picture file; a Pillow image; a NumPy array, uint8, RGB (H, W, 3) (not OpenCV's
+            BGR) or grey (H, W); or a tensor, RGB (3, H, W), uint8 or floating point in [0, 1].
+
+    Raises:
+        Unreadable: The file is missing, broken, too large to be decoded safely, or no picture.
+        InputError: It is something else, or an array or tensor of another type, shape or range.
+    """
+    if isinstance(picture, (str, Path)):
+        return _decoded(_file(picture))
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return _decoded(io.BytesIO(picture))
+    if isinstance(picture, Image.Image):
+        return _decoded(picture)
+    if isinstance(picture, torch.Tensor):
+        return _from_tensor(picture)
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture)
+    raise InputError(
+        f"A picture is a path, bytes, a Pillow image, a NumPy array or a tensor, not {type(picture).__name__}."
+    )
+
+
+def _file(path: str | Path) -> str:
+    try:
+        if not os.path.isfile(path):  # a pipe or a device would have us wait for ever
+            raise Unreadable("no such file" if not os.path.exists(path) else "this is no file")
+        with open(path, "rb"):
+            return os.fspath(path)
+    except ValueError:
+        raise Unreadable("no such file") from None  # a name with a zero byte
+    except OSError as error:
+        raise Unreadable((error.strerror or "no such file").lower()) from None
+
+
+def _decoded(file: Any) -> np.ndarray:
+    try:
+        return decode_picture(file)
+    except InputError as error:
+        raise Unreadable(str(error)) from error
+
+
+def _from_array(picture: np.ndarray) -> np.ndarray:
+    grey, rgb = picture.ndim == 2, picture.ndim == 3 and picture.shape[2] == 3
+    if picture.dtype != np.uint8 or not (grey or rgb) or not picture.size:
+        mend = "Scale it to 0..255 and say .astype(np.uint8)." if picture.dtype != np.uint8 else "Drop what is not RGB."
+        raise InputError(f"A picture as an array is RGB uint8 (H, W, 3) or grey uint8 (H, W), not {picture.dtype} "
+                         f"{picture.shape}. {mend}")
+    return np.ascontiguousarray(np.repeat(picture[:, :, None], 3, 2) if grey else picture)
+
+
+def _from_tensor(picture: torch.Tensor) -> np.ndarray:
+    wanted = "A picture as a tensor is RGB (3, H, W), uint8 or floating point in [0, 1]"
+    floating = picture.is_floating_point()
+    if picture.ndim != 3 or len(picture) != 3 or not picture.numel() or not (floating or picture.dtype == torch.uint8):
+        raise InputError(f"{wanted}, not {picture.dtype} {tuple(picture.shape)}.")
+    picture = picture.detach().cpu()
+    if floating:
+        picture = picture.float()
+        if not bool(((picture >= 0) & (picture <= 1)).all()):
+            raise InputError(f"{wanted}; this one goes from {picture.min():.3g} to {picture.max():.3g}. Is it "
+                             "normalised? Give it as it was before.")
+        picture = (picture * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())

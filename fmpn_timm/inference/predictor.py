@@ -1,0 +1,255 @@
+"""From pictures to predictions: find and align the faces as the model's recipe says, and ask the model, in batches."""
+
+import itertools
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torchvision import tv_tensors
+
+from fmpn_timm.data.transforms import model_transform
+from fmpn_timm.errors import InputError
+from fmpn_timm.faces import AlignedFace, AlignedFaces, Detector, FaceAligner, Recipe, create_detector
+from fmpn_timm.hub import class_names, load_model, recipe_of, temperature_of
+from fmpn_timm.models import FMPN
+
+from .pictures import Unreadable, as_picture
+from .results import UNCERTAIN, FacePrediction, PicturePrediction, face_quality
+from .sources import Frame
+
+__all__ = ["DEFAULT_MODEL", "Predictor"]
+
+#: The model that is taken where none is named.
+DEFAULT_MODEL = "fmpn_lite_resnet18_small.ferplus"
+
+ONE = (str, bytes, bytearray, memoryview, Path, Image.Image, np.ndarray, torch.Tensor)
+#: Pictures whose faces are collected until they fill a batch; of pictures that are kept, also their pixels.
+WAITING, WAITING_PIXELS = 64, 48_000_000
+
+
+class Predictor:
+    """Says what faces in pictures express.
+
+    Called with one picture it returns a ``PicturePrediction``, with a list (or any iterable but an array or tensor) a
+    list of them in the same order. A picture is a path, the bytes of a picture file, a Pillow image, a NumPy array
+    (uint8, **RGB** (H, W, 3) or grey (H, W)) or a tensor (RGB (3, H, W), uint8, or floating point in [0, 1]). A file
+    that cannot be read gives a prediction without faces whose ``reason`` begins with "cannot be read"; the rest goes
+    on. Several threads may call one predictor: detectors bear that, and a lock keeps the model to one batch at a time.
+
+    The detector looks at a copy of the picture (YuNet: longest side at most 1,024 pixels), and the face is cut from the
+    picture itself. Faces of less than some 10 pixels in that copy are missed; where small faces in large pictures
+    matter more than time, give ``detector=create_detector("yunet", max_side=4096)``.
+
+    Args:
+        model: A timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
+        device: Where the model runs, such as ``cuda:1``; if None an accelerator if there is one, else the CPU.
+        detector: A detector or its name; the recipe's if None.
+        faces: ``all`` faces of a picture, or the ``largest``.
+        missing: What a picture without a face gives: ``skip`` no face, ``center`` its middle.
+        batch_size: Faces that the model sees at once.
+        flip: Average each face and its mirror image.
+        abstain: Probability below which a face is called ``uncertain``; None to always name the most likely class.
+        recipe: How faces are cut, in place of what the model's config.json says.
+        mask: Keep the motion masks of models that have them.
+
+    Attributes:
+        classes: Class names in the order of the logits.
+        recipe: How faces are cut.
+        temperature: What logits are divided by, from the model's config.json.
+
+    Raises:
+        InputError: The model or the detector cannot be had, or an option is out of range.
+    """
+
+    def __init__(
+            self,
+            model: str = DEFAULT_MODEL,
+            device: str | torch.device | None = None,
+            detector: str | Detector | None = None,
+            faces: str = "all",
+            missing: str = "skip",
+            batch_size: int = 32,
+            flip: bool = True,
+            abstain: float | None = None,
+            recipe: Recipe | None = None,
+            mask: bool = True,
+    ):
+        if batch_size < 1:
+            raise InputError(f"batch_size: give at least 1, not {batch_size}.")
+        if abstain is not None and not 0 <= abstain <= 1:
+            raise InputError(f"abstain: give a probability between 0 and 1, not {abstain}.")
+        self.device = _device(device)
+        self.model = load_model(model).eval().to(self.device)
+        self.classes = class_names(self.model)
+        self.temperature = temperature_of(model)
+        self.batch_size, self.flip, self.abstain = batch_size, flip, abstain
+        self.masks = mask and isinstance(self.model, FMPN)
+        cfg = self.model.pretrained_cfg
+        self._transform, self._crop_pct = model_transform(cfg), cfg["crop_pct"]
+        self.recipe = _recipe(model, cfg, recipe or recipe_of(model), detector)
+        if isinstance(detector, str):
+            detector = create_detector(detector)
+        self._aligner = FaceAligner(self.recipe, detector, faces, missing)
+        self._lock = threading.Lock()
+
+    def __call__(self, pictures: Any) -> PicturePrediction | list[PicturePrediction]:
+        if isinstance(pictures, ONE) or not isinstance(pictures, Iterable):
+            return next(self._predictions([pictures]))
+        return list(self._predictions(pictures))
+
+    def stream(
+            self,
+            frames: Iterable[Frame],
+            keep: bool = False,
+    ) -> Iterator[tuple[PicturePrediction, np.ndarray | None]]:
+        """Predict as pictures come, in bounded memory.
+
+        Args:
+            frames: The pictures, of which up to 64 are looked at before the first prediction comes.
+            keep: Hand out the pictures as well.
+
+        Yields:
+            The prediction of each frame, in order, and its picture, RGB uint8 (H, W, 3), if it is kept.
+        """
+        waiting, faces, pixels = [], 0, 0
+        for frame in frames:
+            prediction, found = self._find(frame)
+            waiting.append((prediction, found, frame.picture if keep else None))
+            faces += len(found)
+            pixels += prediction.size[0] * prediction.size[1] if keep else 0
+            if faces >= self.batch_size or len(waiting) >= WAITING or pixels >= WAITING_PIXELS:
+                yield from self._answer(waiting)
+                waiting, faces, pixels = [], 0, 0
+        yield from self._answer(waiting)
+
+    def _predictions(self, pictures: Iterable[Any]) -> Iterator[PicturePrediction]:
+        return (prediction for prediction, _ in self.stream(map(_frame, itertools.count(), pictures)))
+
+    def _find(self, frame: Frame) -> tuple[PicturePrediction, AlignedFaces]:
+        """The faces of a picture, and a prediction that still lacks them."""
+        problem = frame.reason
+        if frame.picture is not None:
+            try:
+                found, = self._aligner([frame.picture])
+            except (cv2.error, MemoryError) as error:  # one odd picture must not end a run over many
+                problem = str(error).strip().partition("\n")[0] or "out of memory"
+        if problem:
+            reason = f"cannot be read: {problem}"
+            return PicturePrediction(frame.name, (0, 0), (), reason, frame.time, read=False), AlignedFaces()
+        height, width = frame.picture.shape[:2]
+        return PicturePrediction(frame.name, (width, height), (), found.reason, frame.time), found
+
+    def _answer(
+            self,
+            waiting: Sequence[tuple[PicturePrediction, AlignedFaces, np.ndarray | None]],
+    ) -> Iterator[tuple[PicturePrediction, np.ndarray | None]]:
+        answers = self._classify([face.image for _, found, _ in waiting for face in found])
+        for prediction, found, picture in waiting:
+            faces = tuple(self._face(face, *next(answers), prediction.size) for face in found)
+            yield replace(prediction, faces=faces), picture
+
+    def _classify(self, images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Probabilities (K,) and motion mask of each aligned face, the mask as large as the model's input."""
+        for start in range(0, len(images), self.batch_size):
+            faces = torch.stack([self._tensor(image) for image in images[start:start + self.batch_size]])
+            with self._lock, torch.inference_mode():
+                logits, masks = self._forward(faces.to(self.device))
+                probabilities = (logits.double() / self.temperature).softmax(1).cpu().numpy()
+                masks = [None] * len(faces) if masks is None else masks[:, 0].float().cpu().numpy()
+            yield from zip(probabilities, masks, strict=True)
+
+    def _tensor(self, image: np.ndarray) -> torch.Tensor:
+        face = self._transform(tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)))
+        return face.as_subclass(torch.Tensor)
+
+    def _forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if self.masks:
+            logits, masks, _ = self.model.forward_motion(faces)
+        else:
+            logits, masks = self.model(faces), None
+        if self.flip:
+            logits = (logits + self.model(faces.flip(-1))) / 2
+        return logits, masks
+
+    def _face(
+            self,
+            face: AlignedFace,
+            probabilities: np.ndarray,
+            mask: np.ndarray | None,
+            size: tuple[int, int],
+    ) -> FacePrediction:
+        best = int(probabilities.argmax())
+        unsure = self.abstain is not None and probabilities[best] < self.abstain
+        return FacePrediction(
+            box=face.box,
+            landmarks=face.landmarks,
+            score=face.score,
+            label=UNCERTAIN if unsure else self.classes[best],
+            probabilities=dict(zip(self.classes, probabilities.tolist(), strict=True)),
+            quality=face_quality(face.image, face.box, face.landmarks, face.score),
+            face=face.image,
+            motion_mask=None if mask is None else _whole_face(mask, self._crop_pct, face.image.shape[0]),
+            matrix=_of_box(face) if face.landmarks is None else self.recipe.matrix(face.landmarks),
+            picture_size=size,
+        )
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        if not torch.accelerator.is_available():
+            return torch.device("cpu")
+        kind = torch.accelerator.current_accelerator().type
+        device = f"{kind}:{os.environ.get('LOCAL_RANK', 0)}"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {device}: {str(error).splitlines()[0]} Give another, such as cpu.") from error
+
+
+def _recipe(model: str, cfg: dict[str, Any], recipe: Recipe | None, detector: str | Detector | None) -> Recipe:
+    """How faces are cut; what had to be guessed is said in a warning."""
+    if recipe is None:
+        recipe = Recipe(size=max(round(cfg["input_size"][-1] / cfg["crop_pct"]), 8))
+        warnings.warn(f"{model} names no recipe: its faces are cut by the default one, which may not be how those it "
+                      "was trained on were cut.", stacklevel=3)
+    if isinstance(detector, str):
+        return replace(recipe, detector=detector)
+    if recipe.detector == "dataset":
+        warnings.warn(f"{model} was trained on faces cut by their data set's own landmarks: here "
+                      f"{Recipe.detector} finds them.", stacklevel=3)
+        return replace(recipe, detector=Recipe.detector)
+    return recipe
+
+
+def _frame(number: int, picture: Any) -> Frame:
+    name = os.fspath(picture) if isinstance(picture, (str, Path)) else f"picture {number}"
+    try:
+        return Frame(name, picture=as_picture(picture))
+    except Unreadable as error:
+        return Frame(name, reason=str(error))
+
+
+def _whole_face(mask: np.ndarray, crop_pct: float, size: int) -> np.ndarray:
+    """The mask of the middle of a face, which is what the model sees, in the pixels of the whole face."""
+    side = len(mask)
+    around = round(side / crop_pct) - side
+    before = round(around / 2)
+    mask = np.pad(mask, (before, around - before))
+    if len(mask) == size:
+        return mask
+    return cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA if size < len(mask) else cv2.INTER_LINEAR)
+
+
+def _of_box(face: AlignedFace) -> np.ndarray:
+    """What brings pixels of the picture to those of a face that was cut from its middle."""
+    ratio = len(face.image) / (face.box[2] - face.box[0])
+    x, y = (float(0.5 - first) * ratio - 0.5 for first in face.box[:2])
+    return np.array([[ratio, 0, x], [0, ratio, y]])

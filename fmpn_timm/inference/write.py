@@ -1,0 +1,295 @@
+"""Writers of rows: CSV and JSON lines, which can be gone on with, JSON and Parquet, which appear when complete.
+
+In text cells of a CSV file that begin with ``= + - @`` (which spreadsheets run as formulas), a ``'`` is put in front.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from fmpn_timm.errors import InputError
+
+from .results import columns
+
+__all__ = ["CsvRows", "JsonArray", "JsonLines", "ParquetRows", "RowWriter", "Table", "refuse_existing"]
+
+FORMULA = re.compile("'*[=+@-]")
+ROW_GROUP = 4096
+
+
+class RowWriter(Protocol):
+    """Takes the rows of one picture after the other.
+
+    Attributes:
+        done: Names of the sources whose rows are there already.
+    """
+
+    done: set[str]
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write all rows of a picture."""
+
+    def close(self, complete: bool) -> None:
+        """End; without ``complete``, an output that appears only when it is complete does not appear."""
+
+
+def refuse_existing(path: str | Path) -> None:
+    """Refuse to write over a file or into a folder that holds something.
+
+    Raises:
+        InputError: It does.
+    """
+    path = Path(path)
+    if any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size:
+        raise InputError(f"{path} is there already: go on with it by --resume, or give another name.")
+
+
+class _Lines:
+    """A text file with one line for each row. A picture's rows are flushed together.
+
+    Args:
+        path: The file.
+        classes: Class names, in the order of the columns.
+        resume: Go on with what is there. A last line that was cut is dropped, and so are the rows of the last source,
+            which may lack some.
+
+    Raises:
+        InputError: The file is there and not to be gone on with, or its lines are others, or it cannot be written.
+    """
+
+    header = b""
+
+    def __init__(self, path: str | Path, classes: tuple[str, ...], resume: bool = False):
+        self._name(path, classes)
+        if not resume:
+            refuse_existing(path)
+        self.done, end = self._finished()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.path, "ab")  # noqa: SIM115
+            self.file.truncate(end)
+            if not end:
+                self.file.write(self.header)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    @classmethod
+    def finished(cls, path: str | Path, classes: tuple[str, ...]) -> set[str]:
+        """Names of the sources whose rows are in a file, which is left as it is.
+
+        Raises:
+            InputError: Its lines are others.
+        """
+        lines = cls.__new__(cls)
+        lines._name(path, classes)
+        return lines._finished()[0]
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        try:
+            self.file.write(b"".join(self._line(row) for row in rows))
+            self.file.flush()
+        except OSError as error:
+            raise _unwritable(self.path, error, " What is written stays; --resume goes on.") from error
+
+    def close(self, complete: bool) -> None:
+        with suppress(OSError):
+            self.file.close()
+
+    def _name(self, path: str | Path, classes: tuple[str, ...]) -> None:
+        self.path, self.columns = Path(path), columns(classes)
+
+    def _finished(self) -> tuple[set[str], int]:
+        """Sources whose rows are all there, and where the rows after them begin."""
+        done, last, start, end = set(), None, 0, 0
+        if not self.path.exists():
+            return done, 0
+        with open(self.path, "rb") as file:
+            for line in file:
+                begin, end = end, end + len(line)
+                if not line.endswith(b"\n"):
+                    break
+                if begin == 0 and self.header:
+                    if line != self.header:
+                        raise self._foreign()
+                    start = end
+                    continue
+                try:
+                    source = self._source(line)
+                except (ValueError, csv.Error):
+                    raise self._foreign() from None
+                if source != last:
+                    done.add(last)
+                    last, start = source, begin
+        return done - {None}, start
+
+    def _foreign(self) -> InputError:
+        return InputError(f"{self.path} holds other columns than fmpn predict writes for this model: give another "
+                          "name.")
+
+
+class CsvRows(_Lines):
+    """Rows as CSV, UTF-8, with a header."""
+
+    @property
+    def header(self) -> bytes:
+        return _csv_line(self.columns)
+
+    def _line(self, row: dict[str, Any]) -> bytes:
+        return _csv_line([_cell(row.get(name)) for name in self.columns])
+
+    def _source(self, line: bytes) -> str:
+        row, = csv.reader([line.decode()])
+        if len(row) != len(self.columns):
+            raise ValueError
+        return row[0][1:] if FORMULA.match(row[0]) and row[0].startswith("'") else row[0]
+
+
+class JsonLines(_Lines):
+    """Rows as JSON objects, one on each line."""
+
+    def _line(self, row: dict[str, Any]) -> bytes:
+        return json.dumps(_complete(row, self.columns)).encode() + b"\n"
+
+    def _source(self, line: bytes) -> str:
+        row = json.loads(line)
+        if not isinstance(row, dict) or tuple(row) != self.columns:
+            raise ValueError
+        return row["source"]
+
+
+class JsonArray:
+    """Rows as one JSON array, on stdout or in a file that appears when it is complete.
+
+    Raises:
+        InputError: The file is there, or cannot be written.
+    """
+
+    def __init__(self, path: str | Path | None, classes: tuple[str, ...]):
+        self.done, self.columns, self.path = set(), columns(classes), path and Path(path)
+        self.empty = True
+        self.file = sys.stdout if path is None else _open_partial(self.path)
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        for row in rows:
+            self.file.write(("[\n" if self.empty else ",\n") + json.dumps(_complete(row, self.columns)))
+            self.empty = False
+
+    def close(self, complete: bool) -> None:
+        if complete:
+            self.file.write("[]\n" if self.empty else "\n]\n")
+        if self.path is not None:
+            self.file.close()
+            _finish(self.path, complete)
+
+
+class ParquetRows:
+    """Rows as a Parquet file, which appears when it is complete.
+
+    Raises:
+        InputError: The file is there, cannot be written, or pyarrow is missing.
+    """
+
+    def __init__(self, path: str | Path, classes: tuple[str, ...]):
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError:
+            raise InputError('--parquet needs pyarrow: pip install "fmpn-timm[data]".') from None
+        kinds = {"face": pa.int32(), "flags": pa.list_(pa.string())}
+        kinds |= dict.fromkeys(("source", "label", "reason"), pa.string())
+        self.done, self.path, self.rows = set(), Path(path), []
+        self.schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns(classes)])
+        _open_partial(self.path).close()
+        self.file = pq.ParquetWriter(_partial(self.path), self.schema)
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        self.rows += rows
+        if len(self.rows) >= ROW_GROUP:
+            self._write_group()
+
+    def close(self, complete: bool) -> None:
+        if complete:
+            self._write_group()
+        self.file.close()
+        _finish(self.path, complete)
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+
+        self.file.write_table(pa.Table.from_pylist(self.rows, schema=self.schema))
+        self.rows = []
+
+
+class Table:
+    """Rows to be read, on stdout: source, face, label, its probability, and what is to be known."""
+
+    def __init__(self, classes: tuple[str, ...], width: int, file: TextIO | None = None):
+        self.done, self.classes, self.file = set(), classes, sys.stdout if file is None else file
+        self.width, self.label_width = max(min(width, 60), 6), max(map(len, (*classes, "uncertain")))
+        self._print("source", "face", "label", "p", "notes")
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        for row in rows:
+            if row["face"] is None:
+                self._print(row["source"], "-", "-", "-", row["reason"])
+                continue
+            notes = ", ".join([*row["flags"], *filter(None, [row["reason"]])])
+            self._print(row["source"], row["face"], row["label"], f"{max(row[c] for c in self.classes):.2f}", notes)
+
+    def close(self, complete: bool) -> None:
+        self.file.flush()
+
+    def _print(self, source: str, face: Any, label: str, p: str, notes: str) -> None:
+        line = f"{source:{self.width}}  {face:>4}  {label:{self.label_width}}  {p:>4}  {notes}".rstrip()
+        print(line, file=self.file)
+
+
+def _csv_line(cells: Sequence[Any]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = ";".join(value) if isinstance(value, list) else value
+    return f"'{text}" if isinstance(text, str) and FORMULA.match(text) else text
+
+
+def _complete(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """All columns of a row, with numbers of six digits."""
+    values = {name: row.get(name) for name in names}
+    return {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in values.items()}
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _open_partial(path: Path) -> TextIO:
+    refuse_existing(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(_partial(path), "w", encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _finish(path: Path, complete: bool) -> None:
+    if complete:
+        os.replace(_partial(path), path)
+    else:
+        _partial(path).unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError, mend: str = "") -> InputError:
+    what = (error.strerror or str(error)).lower()
+    return InputError(f"{path} cannot be written: {what}.{mend or ' Give another place.'}")
