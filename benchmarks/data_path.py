@@ -15,6 +15,7 @@ import cProfile
 import pstats
 import random
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def prior_masks() -> torch.Tensor:
 
 def profile(run: Callable[[], None]) -> None:
     run()
-    profiler = cProfile.Profile()
+    profiler = cProfile.Profile(time.process_time)
     profiler.runcall(run)
     pstats.Stats(profiler).sort_stats("tottime").print_stats(22)
 

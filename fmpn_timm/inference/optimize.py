@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import nn
+from torch._inductor import config as inductor_config
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -149,8 +150,12 @@ class OptimizedModel(nn.Module):
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         low = self.dtype is not torch.float32
-        # Autocast, not weights in bf16: what must not be rounded, such as the fused face, says so itself.
-        with torch.autocast(x.device.type, self.dtype, enabled=low, cache_enabled=False):
+        # Autocast, not weights in bf16: what must not be rounded, such as the fused face, says so itself. Freezing makes
+        # weights constants, which inductor then lays out once; as an option of torch.compile it comes too late.
+        with (
+            torch.autocast(x.device.type, self.dtype, enabled=low, cache_enabled=False),
+            inductor_config.patch(freezing=self.compile_methods),
+        ):
             output = self._method(name, x.device)(x)
         leaves, tree = tree_flatten(output)
         on_gpu = x.device.type == "cuda"  # the next pass of a CUDA graph writes where this one wrote
@@ -161,8 +166,8 @@ class OptimizedModel(nn.Module):
         if not self.compile_methods:
             return method
         if name not in self._compiled:
-            options = {"freezing": True, "triton.cudagraphs": device.type == "cuda"}
-            self._compiled[name] = torch.compile(method, options=options)
+            mode = "reduce-overhead" if device.type == "cuda" else "default"  # CUDA graphs
+            self._compiled[name] = torch.compile(method, mode=mode)
         return self._compiled[name]
 
 
