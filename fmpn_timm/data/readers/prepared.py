@@ -110,7 +110,8 @@ def _faces(path: str):
     """All faces of a shard, as it holds them."""
     import pyarrow.parquet as pq
 
-    return pq.read_table(path, columns=["image.bytes"])["image"].combine_chunks().field("bytes")
+    with pq.ParquetFile(path) as shard:
+        return shard.read(columns=["image.bytes"])["image"].combine_chunks().field("bytes")
 
 
 @lru_cache(maxsize=256)
