@@ -39,10 +39,11 @@ def main() -> None:
             results["left out"][name] = str(error)
             continue
         number = options.pictures if name == "yunet" else min(options.pictures, 4)
+        aligner = FaceAligner(detector=detector)
         seconds = interleaved({
             "one call a picture": lambda of=detector, n=number: [of([picture]) for picture in pictures[:n]],
             "one call": lambda of=detector, n=number: of(pictures[:n]),
-            "one call, and aligned": lambda of=FaceAligner(detector=detector), n=number: of(pictures[:n]),
+            "one call, and aligned": lambda of=aligner, n=number: of(pictures[:n]),
         }, options.rounds if name == "yunet" else 2)
         results["faces"][name] = sum(len(faces) for faces in detector(pictures[:number]))
         results["detectors"][name] = summary(seconds, "one call a picture", number)

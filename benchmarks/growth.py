@@ -11,6 +11,7 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,7 @@ import torch
 import fmpn_timm  # noqa: F401 registers the models
 from benchmarks.data_path import cut, package_loader, write_pictures
 from benchmarks.measure import interleaved, write_json
+from fmpn_timm.data.drawn import draw_face
 from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.readers.prepared import read_prepared
 from fmpn_timm.errors import InputError
@@ -48,10 +50,10 @@ def main() -> None:
         print(title, curves[title]["lines"], flush=True)
 
     def of_batch(network):
-        return lambda n: lambda faces=torch.rand(n, 3, 96, 96): network(faces)
+        return lambda n: partial(network, torch.rand(n, 3, 96, 96))
 
     def of_size(network):
-        return lambda n: lambda faces=torch.rand(1, 3, n, n): network(faces)
+        return lambda n: partial(network, torch.rand(1, 3, n, n))
 
     grow("batch", "faces of 96 x 96", (1, 2, 4, 8, 16), {k: of_batch(v) for k, v in networks.items()})
     grow("resolution", "height and width of one face", (75, 100, 150, 200, 299),
@@ -59,7 +61,7 @@ def main() -> None:
     try:
         aligner = FaceAligner()
         grow("faces", "faces in a picture of 960 x 960", (1, 4, 9, 16),
-             {"YuNet, aligned": lambda n: lambda picture=crowd(n): aligner([picture])})
+             {"YuNet, aligned": lambda n: partial(aligner, [crowd(n)])})
     except InputError as error:
         print(f"Left out: {error}")
     with tempfile.TemporaryDirectory() as folder:
@@ -101,8 +103,6 @@ def status(key: str) -> float:
 
 def crowd(number: int) -> np.ndarray:
     """A picture of 960 x 960 with so many drawn faces, a square number, in rows."""
-    from fmpn_timm.data.drawn import draw_face
-
     side = round(number**0.5)
     faces = [cv2.resize(np.asarray(draw_face(n, size=160).image), (960 // side, 960 // side)) for n in range(number)]
     return np.ascontiguousarray(np.vstack([np.hstack(faces[i * side:(i + 1) * side]) for i in range(side)]))

@@ -137,7 +137,7 @@ def differences(expected: tuple, found: tuple) -> dict[str, float]:
 
 
 def agreement(folder: str, root: str, compiled: bool) -> dict:
-    """How the answers of a trained model change: greatest and mean differences, share of equal top classes, accuracy."""
+    """How the answers of a trained model change: differences, share of equal top classes, accuracy."""
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     faces = read_faces("ferplus", root, "valid")
     size = model.pretrained_cfg["input_size"][-1]

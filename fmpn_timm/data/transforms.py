@@ -35,8 +35,8 @@ class RandomFiveCrop(v2.Transform):
 class ResizeCropFlip(torch.nn.Module):
     """Resize, crop, and flip every second time, the same for all inputs.
 
-    What ``v2.Resize``, a crop and ``v2.RandomHorizontalFlip`` do, to the bit and from the same random numbers; one after
-    the other they spend more time on finding out what they are given than on pixels.
+    What ``v2.Resize``, a crop and ``v2.RandomHorizontalFlip`` do, to the bit and from the same random numbers; one
+    after the other they spend more time on finding out what they are given than on pixels.
 
     Args:
         load_size: Height and width that are cropped from, in pixels.

@@ -150,8 +150,8 @@ class OptimizedModel(nn.Module):
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         low = self.dtype is not torch.float32
-        # Autocast, not weights in bf16: what must not be rounded, such as the fused face, says so itself. Freezing makes
-        # weights constants, which inductor then lays out once; as an option of torch.compile it comes too late.
+        # Autocast, not weights in bf16: what must not be rounded, such as the fused face, says so itself. Freezing
+        # makes weights constants, which inductor then lays out once; as an option of torch.compile it comes too late.
         with (
             torch.autocast(x.device.type, self.dtype, enabled=low, cache_enabled=False),
             inductor_config.patch(freezing=self.compile_methods),
@@ -180,11 +180,11 @@ def fold_batch_norms(model: nn.Module) -> int:
     Returns:
         How many were folded.
     """
-    shared = {name for name, n in Counter(id(m) for _, m in model.named_modules(remove_duplicate=False)).items() if n > 1}
+    uses = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
     folded = 0
     for prefix, conv_name, norm_name in list(_find_pairs(model)):
         conv, norm = (model.get_submodule(f"{prefix}{name}") for name in (conv_name, norm_name))
-        if id(conv) in shared or id(norm) in shared:
+        if uses[id(conv)] > 1 or uses[id(norm)] > 1:
             continue
         fused = fuse_conv_bn_eval(conv, norm, isinstance(conv, nn.ConvTranspose2d))
         rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()

@@ -2,7 +2,7 @@
 
 import json
 import os
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +105,7 @@ def _picture(path: str, row: int, kept: bool) -> np.ndarray:
     return decode_face(_faces(path)[row].as_py()) if kept else read_face(_shard(path, os.getpid()), row)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _faces(path: str):
     """All faces of a shard, as it holds them."""
     import pyarrow.parquet as pq
