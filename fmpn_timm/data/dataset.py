@@ -91,9 +91,12 @@ class FaceDataset(Dataset):
     def _seeded(self, index: int, seed: int | None) -> dict[str, torch.Tensor]:
         if seed is None:
             return self._item(index)
-        with torch.random.fork_rng(devices=[]):
+        state = torch.default_generator.get_state()  # torch.random.fork_rng asks for accelerators each time
+        try:
             torch.default_generator.manual_seed(seed)
             return self._item(index)
+        finally:
+            torch.default_generator.set_state(state)
 
     def _item(self, index: int) -> dict[str, torch.Tensor]:
         sample, target = self.faces.samples[index], self.targets[index]

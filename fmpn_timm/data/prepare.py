@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -341,8 +342,8 @@ def read_face(shard, row: int) -> np.ndarray:
 
 def decode_face(png: bytes) -> np.ndarray:
     """A face as a shard holds it, as RGB uint8 (H, W, 3)."""
-    with Image.open(io.BytesIO(png)) as picture:
-        return np.array(picture.convert("RGB"))
+    # Pillow takes half as long again to get going
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def _write_json(path: Path, content: dict) -> None:
