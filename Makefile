@@ -34,7 +34,7 @@ conformance: setup  ## timm's own model tests, from its source distribution, ove
 	$(BIN)/python tests/conformance/run.py -q
 
 bench: setup  ## what is fast: inference, data path, detection and growth on one core, results in benchmarks/
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference --batches 1 --rounds 5 --no-compile
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference --batches 1 --no-compile --json benchmarks/inference-not-compiled.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_path --pictures 64
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.growth
