@@ -47,7 +47,7 @@ class Predictor:
 
     The detector looks at a copy of the picture (YuNet: longest side at most 1,024 pixels), and the face is cut from the
     picture itself. Faces of less than some 10 pixels in that copy are missed; where small faces in large pictures
-    matter more than time, give ``detector=create_detector("yunet", max_side=4096)``. YuNet's file comes from the Hub, or
+    matter more than time, give ``detector=create_detector("yunet", max_side=4096)``. YuNet's file comes from the Hub or
     from ``FMPN_YUNET``; where it cannot be had, MTCNN takes its place and a warning says so.
 
     Args:
