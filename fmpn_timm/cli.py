@@ -79,7 +79,7 @@ def command_parser() -> argparse.ArgumentParser:
     commands.add_parser("crossval", help="train all folds of a protocol and test the arms against each other; "
                                          "fmpn crossval --help lists the options")
 
-    demo = commands.add_parser("demo", help="train the three arms on drawn faces and compare them")
+    demo = commands.add_parser("demo", help="train the three arms on drawn faces and compare them, and predict")
     demo.add_argument("--output", default="runs", help="folder of all runs (default: runs)")
     demo.add_argument("--seed", type=int, default=0)
     demo.set_defaults(run=_demo)
@@ -345,9 +345,13 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    from fmpn_timm.inference.demo import predict_drawn
     from fmpn_timm.training.arms import compare_arms
 
     compare_arms(["--config", "drawn", "--output", options.output, "--seed", str(options.seed)])
+    picture = Path(options.output) / "predicted.png"
+    print(f"the model that comes with the package, trained on photos, on other drawn people ({picture}):")
+    print(predict_drawn(picture, options.seed))
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -10,21 +10,24 @@ from torch import nn
 
 from .models._published import weights_source
 
-__all__ = ["CHECKOUT", "list_zoo", "markdown_table", "model_size", "weights_folder"]
+__all__ = ["CHECKOUT", "PACKAGED", "list_zoo", "markdown_table", "model_size", "weights_folder"]
 
 #: Of a checkout of the repository: one folder ``<arch>.<tag>`` for each trained model, exactly as it is published.
 CHECKOUT = Path(__file__).resolve().parent.parent / "hub"
+#: Of the package itself: the same, of the small model that is to work without a download.
+PACKAGED = Path(__file__).resolve().parent / "weights"
 
 
 def weights_folder(name: str) -> str | None:
-    """The folder of a trained model in the checkout; None if there is none with weights, or no checkout.
+    """The folder of a trained model in the checkout, else in the package; None if there is none with weights.
 
     Args:
         name: ``arch.tag``.
     """
-    folder = CHECKOUT / name
-    complete = all((folder / file).is_file() for file in ("config.json", "model.safetensors"))
-    return str(folder) if complete else None
+    for folder in (CHECKOUT / name, PACKAGED / name):
+        if all((folder / file).is_file() for file in ("config.json", "model.safetensors")):
+            return str(folder)
+    return None
 
 
 def list_zoo() -> list[dict[str, Any]]:
@@ -33,7 +36,8 @@ def list_zoo() -> list[dict[str, Any]]:
     Returns:
         For each name, or each of its tags: ``name``, ``input_size`` (channels, height, width), ``parameters``,
         ``gmacs`` (multiply-accumulates of one face, in 10^9), ``hf_hub_id`` (None if no weights are declared) and
-        ``weights``: where they are, ``checkout``, ``cache`` (of the Hub), ``Hub`` (to be fetched) or ``none``.
+        ``weights``: where they are, ``checkout``, ``package``, ``cache`` (of the Hub), ``Hub`` (to be fetched) or
+        ``none``.
     """
     names = timm.list_models(include_tags=True)
     ours = [name for name in names if timm.model_entrypoint(name).__module__.startswith(__package__ + ".")]
@@ -82,6 +86,6 @@ def _at_hand(name: str) -> str:
     if source is None:
         return "none"
     if source.startswith("local-dir:"):
-        return "checkout"
+        return "package" if Path(source.removeprefix("local-dir:")).parent == PACKAGED else "checkout"
     cached = try_to_load_from_cache(source.removeprefix("hf-hub:"), "model.safetensors")
     return "cache" if isinstance(cached, str) else "Hub"

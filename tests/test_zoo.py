@@ -39,7 +39,8 @@ def test_where_weights_are(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(_registry._model_pretrained_cfgs, name, cfg)
     monkeypatch.setattr(timm, "list_models", lambda **kwargs: ["fmpn_resnet18_small", name])
     monkeypatch.setattr(zoo, "_size", lambda arch, size: {"parameters": 10, "gmacs": 1.0})
-    monkeypatch.setattr(zoo, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(zoo, "CHECKOUT", tmp_path / "hub")
+    monkeypatch.setattr(zoo, "PACKAGED", tmp_path / "weights")
     monkeypatch.setattr(zoo, "try_to_load_from_cache", lambda repo, file: None)
 
     def where() -> dict[str, str]:
@@ -49,11 +50,13 @@ def test_where_weights_are(monkeypatch, tmp_path, capsys):
     assert where() == {"fmpn_resnet18_small": "none", name: "Hub"}
     monkeypatch.setattr(zoo, "try_to_load_from_cache", lambda repo, file: f"/cache/{repo}/{file}")
     assert where()[name] == "cache"
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "config.json").touch()
-    assert where()[name] == "cache"  # a folder without its weights is none
-    (tmp_path / name / "model.safetensors").touch()
-    assert where()[name] == "checkout"
+    for place, said in (("weights", "package"), ("hub", "checkout")):
+        folder = tmp_path / place / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").touch()
+        assert where()[name] != said  # a folder without its weights is none
+        (folder / "model.safetensors").touch()
+        assert where()[name] == said
     cli.main(["models"])
     assert "checkout" in capsys.readouterr().out.splitlines()[-1]
     cli.main(["models", "--markdown"])
