@@ -199,8 +199,9 @@ class ParquetRows:
             import pyarrow.parquet as pq
         except ImportError:
             raise InputError('--parquet needs pyarrow: pip install "fmpn-timm[data]".') from None
-        kinds = {"face": pa.int32(), "flags": pa.list_(pa.string())}
-        kinds |= dict.fromkeys(("source", "label", "reason"), pa.string())
+        kinds = {"time": pa.float64(), "flags": pa.list_(pa.string())}
+        kinds |= dict.fromkeys(("frame", "track", "face"), pa.int32())
+        kinds |= dict.fromkeys(("source", "label", "smoothed_label", "reason"), pa.string())
         self.done, self.path, self.rows = set(), Path(path), []
         self.schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns(classes)])
         _open_partial(self.path).close()
@@ -225,7 +226,10 @@ class ParquetRows:
 
 
 class Table:
-    """Rows to be read, on stdout: source, face, label, its probability, and what is to be known."""
+    """Rows to be read, on stdout: source, face, label, its probability, and what is to be known.
+
+    Of a video, the source has the time, and ``#`` and the track stand for the face, whose smoothed label is shown.
+    """
 
     def __init__(self, classes: tuple[str, ...], width: int, file: TextIO | None = None):
         self.done, self.classes, self.file = set(), classes, sys.stdout if file is None else file
@@ -234,11 +238,17 @@ class Table:
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:
+            source, moving = row["source"], row["time"] is not None
+            if moving:
+                source = f"{source} {row['time']:.2f} s"
+            face = row["face"] if row["track"] is None else f"#{row['track']}"
             if row["face"] is None:
-                self._print(row["source"], "-", "-", "-", row["reason"])
+                self._print(source, "-" if face is None else face, "-", "-", row["reason"])
                 continue
-            notes = ", ".join([*row["flags"], *filter(None, [row["reason"]])])
-            self._print(row["source"], row["face"], row["label"], f"{max(row[c] for c in self.classes):.2f}", notes)
+            notes = [*row["flags"], row["neutral_r"] is not None and f"neutral r {row['neutral_r']:.2f}", row["reason"]]
+            smoothed = "smoothed_" * (row["smoothed_label"] is not None)
+            p = max(row[f"{smoothed}{name}"] for name in self.classes)
+            self._print(source, face, row[f"{smoothed}label"], f"{p:.2f}", ", ".join(filter(None, notes)))
 
     def close(self, complete: bool) -> None:
         self.file.flush()
