@@ -22,6 +22,8 @@ __all__ = ["CsvRows", "JsonArray", "JsonLines", "ParquetRows", "RowWriter", "Tab
 
 FORMULA = re.compile("'*[=+@-]")
 ROW_GROUP = 4096
+#: Significant digits of numbers; times keep their milliseconds for days.
+DIGITS = {"time": 10}
 
 
 class RowWriter(Protocol):
@@ -139,7 +141,7 @@ class CsvRows(_Lines):
         return _csv_line(self.columns)
 
     def _line(self, row: dict[str, Any]) -> bytes:
-        return _csv_line([_cell(row.get(name)) for name in self.columns])
+        return _csv_line([_cell(name, row.get(name)) for name in self.columns])
 
     def _source(self, line: bytes) -> str:
         row, = csv.reader([line.decode()])
@@ -264,9 +266,9 @@ def _csv_line(cells: Sequence[Any]) -> bytes:
     return text.getvalue().encode()
 
 
-def _cell(value: Any) -> Any:
+def _cell(name: str, value: Any) -> Any:
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.{DIGITS.get(name, 6)}g}"
     text = ";".join(value) if isinstance(value, list) else value
     return f"'{text}" if isinstance(text, str) and FORMULA.match(text) else text
 
@@ -274,7 +276,7 @@ def _cell(value: Any) -> Any:
 def _complete(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """All columns of a row, with numbers of six digits."""
     values = {name: row.get(name) for name in names}
-    return {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in values.items()}
+    return {name: float(_cell(name, v)) if isinstance(v, float) else v for name, v in values.items()}
 
 
 def _partial(path: Path) -> Path:
