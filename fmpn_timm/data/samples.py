@@ -154,10 +154,10 @@ def decode_picture(file: str | Path | BinaryIO | Image.Image) -> np.ndarray:
 
 def _open(file: str | Path | BinaryIO) -> Image.Image:
     """What Pillow says of a file from its header, without its warning of many pixels."""
-    Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]  # Pillow may have been built without some
     with OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        Image.init()
+        formats = [name for name in FORMATS if name in Image.OPEN]  # Pillow may have been built without some
         return Image.open(file, formats=formats)
 
 

@@ -119,18 +119,21 @@ class _Lines:
                     break
                 if begin == 0 and self.header:
                     if line != self.header:
-                        raise InputError(f"{self.path} has other columns than this model and version give: give "
-                                         "another name.")
+                        raise self._foreign()
                     start = end
                     continue
                 try:
                     source = self._source(line)
-                except (ValueError, KeyError, TypeError, IndexError, csv.Error):
-                    raise InputError(f"{self.path} was not written by fmpn predict: give another name.") from None
+                except (ValueError, csv.Error):
+                    raise self._foreign() from None
                 if source != last:
                     done.add(last)
                     last, start = source, begin
         return done - {None}, start
+
+    def _foreign(self) -> InputError:
+        return InputError(f"{self.path} holds other columns than fmpn predict writes for this model: give another "
+                          "name.")
 
 
 class CsvRows(_Lines):
@@ -158,8 +161,8 @@ class JsonLines(_Lines):
 
     def _source(self, line: bytes) -> str:
         row = json.loads(line)
-        if tuple(row) != self.columns:
-            raise InputError(f"{self.path} has other columns than this model and version give: give another name.")
+        if not isinstance(row, dict) or tuple(row) != self.columns:
+            raise ValueError
         return row["source"]
 
 

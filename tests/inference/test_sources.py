@@ -13,7 +13,7 @@ from fmpn_timm.inference.sources import Source, frames, list_sources
 @pytest.fixture
 def folder(tmp_path):
     root = tmp_path / "photos"
-    for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "sub/c.webp", "sub/deep/d.tif", "a-film.mp4", ".git/e.jpg"):
+    for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "sub/c.webp", "sub/deep/d.tif", "a.mp4", ".git/e.jpg"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     return root

@@ -1,0 +1,243 @@
+"""Tests of ``fmpn predict``: every input has its row, whatever it is, and the exit code tells."""
+
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fmpn_timm import cli
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.errors import InputError
+from fmpn_timm.faces import DETECTORS
+from fmpn_timm.inference import run
+from fmpn_timm.inference.run import Counts, Outputs, predict_sources
+from tests.data.test_samples import write_bomb
+from tests.faces.test_aligner import NONE, Marked, marked
+from tests.inference.test_pictures import odd_files
+
+pytestmark = pytest.mark.usefixtures("marked_detector")
+
+
+class MarkedPhotos(Marked):
+    """Finds the marked faces in pictures of the size of ``photos``, and none in others."""
+
+    def __call__(self, pictures):
+        return [super(MarkedPhotos, self).__call__([p])[0] if p.shape == (100, 140, 3) else NONE for p in pictures]
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Seven pictures, one without a face, one with two."""
+    folder = tmp_path / "photos"
+    for i, faces in enumerate([[(5, 5, 30)], [], [(5, 5, 30), (60, 20, 70)], *[[(3 * k, 9, 50)] for k in range(4)]]):
+        path = folder / ("sub" if i > 4 else "") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(marked(*faces)).save(path)
+    return folder
+
+
+NAMES = ["0.png", "1.png", "2.png", "2.png", "3.png", "4.png", "sub/5.png", "sub/6.png"]
+
+
+def predict(*args, model: str) -> int:
+    try:
+        cli.main(["predict", *map(str, args), "--model", model])
+    except SystemExit as exit:
+        return exit.code
+    return 0
+
+
+def rows_of(path: Path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_of_photos(photos, model, tmp_path, capsys):
+    assert predict(photos, "--csv", tmp_path / "o.csv", model=model) == 0
+    rows = rows_of(tmp_path / "o.csv")
+    assert [row["source"] for row in rows] == NAMES
+    assert [row["face"] for row in rows] == ["0", "", "0", "1", "0", "0", "0", "0"]
+    assert rows[1]["reason"] == "yunet found no face" and rows[1]["label"] == ""
+    for row in rows[2:]:
+        probabilities = [float(row[name]) for name in EXPRESSIONS]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-4)
+        assert row["label"] == EXPRESSIONS[int(np.argmax(probabilities))]
+    captured = capsys.readouterr()
+    assert captured.out == "" and "7 pictures, 7 faces, 1 without a face, 0 that cannot be read" in captured.err
+
+
+def test_every_bad_input_has_a_row_and_the_rest_goes_on(photos, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(DETECTORS, "yunet", MarkedPhotos)
+    odd = odd_files(photos)
+    whole = (photos / "0.png").read_bytes()
+    (photos / "zero.jpg").touch()
+    (photos / "cut.png").write_bytes(whole[:len(whole) // 2])
+    (photos / "letter.jpg").write_text("a letter")
+    (photos / "=cmd().png").write_bytes(whole)
+    (photos / "notes.txt").write_text("no picture, and not listed")
+    (photos / "out.png").symlink_to(tmp_path / "elsewhere.png")
+    Image.new("L", (20_000, 2)).save(photos / "wide.png")
+    write_bomb(photos / "bomb.png", 20_000, 20_000)
+    assert predict(photos, "--csv", tmp_path / "o.csv", "--draw", tmp_path / "drawn", model=model) == 1
+    rows = rows_of(tmp_path / "o.csv")
+    reasons = {row["source"]: row["reason"] for row in rows}
+    assert set(reasons) == {*NAMES, *odd, "zero.jpg", "cut.png", "letter.jpg", "'=cmd().png", "out.png", "wide.png",
+                            "bomb.png"}
+    unread = {name: reason for name, reason in reasons.items() if reason.startswith("cannot be read: ")}
+    assert set(unread) == {"zero.jpg", "cut.png", "letter.jpg", "out.png", "bomb.png"}
+    assert "89 million pixels" in unread["bomb.png"] and "out of the folder" in unread["out.png"]
+    drawn = {p.relative_to(tmp_path / "drawn").as_posix() for p in (tmp_path / "drawn").rglob("*") if p.is_file()}
+    named = {name if name.endswith(("png", "jpg")) else f"{name}.jpg" for name in set(reasons) - set(unread)}
+    assert drawn == {name.lstrip("'") for name in named}
+
+
+def test_named_files_and_globs(photos, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert predict("sub/*.png", "gone.jpg", "0.png", "0.png", "*.xyz", "--json", "--faces", "largest", model=model) == 1
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["source"] for row in rows] == ["sub/5.png", "sub/6.png", "gone.jpg", "0.png", "*.xyz"]
+    assert rows[2]["reason"] == "cannot be read: no such file"
+    assert rows[4]["reason"] == "cannot be read: no file matches"
+
+
+def test_without_an_output_a_table_is_printed(photos, model, capsys):
+    assert predict(photos, "--abstain", "1", model=model) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["source", "face", "label", "p", "notes"] and len(lines) == 8
+    assert lines[0].split()[:3] == ["0.png", "0", "uncertain"] and "yunet found no face" in lines[1]
+
+
+def test_all_outputs_hold_the_same(photos, model, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    outputs = Outputs(tmp_path / "o.csv", tmp_path / "o.jsonl", tmp_path / "o.parquet", masks=tmp_path / "masks")
+    counts = predict_sources([str(photos)], outputs, model, progress=False)
+    assert counts == Counts(7, 7, 1, 0)
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    table = pq.read_table(tmp_path / "o.parquet").to_pylist()
+    for a, b, c in zip(rows_of(tmp_path / "o.csv"), lines, table, strict=True):
+        assert a["source"] == b["source"] == c["source"] and (a["label"] or None) == b["label"] == c["label"]
+        assert (float(a["fear"]) if a["fear"] else None) == b["fear"]
+        assert c["fear"] is None if b["fear"] is None else c["fear"] == pytest.approx(b["fear"], rel=1e-5)
+    masks = sorted(p.relative_to(tmp_path / "masks").as_posix() for p in (tmp_path / "masks").rglob("*.png"))
+    assert masks == ["0.png.0.png", "2.png.0.png", "2.png.1.png", "3.png.0.png", "4.png.0.png", "sub/5.png.0.png",
+                     "sub/6.png.0.png"]
+
+
+def test_an_interrupted_run_goes_on(photos, model, tmp_path, monkeypatch):
+    predict_sources([str(photos)], Outputs(tmp_path / "whole.csv"), model, progress=False)
+    outputs = Outputs(tmp_path / "o.csv", resume=False)
+    seen = []
+    plain = run.frames
+
+    def interrupted(source):
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        seen.append(source.name)
+        return plain(source)
+
+    monkeypatch.setattr(run, "frames", interrupted)
+    options = dict(model=model, progress=False, batch_size=1)
+    with pytest.raises(KeyboardInterrupt):
+        predict_sources([str(photos)], outputs, **options)
+    monkeypatch.setattr(run, "frames", lambda source: seen.append(source.name) or plain(source))
+    with pytest.raises(InputError, match="is there already: go on with it by --resume"):
+        predict_sources([str(photos)], outputs, **options)
+    seen.clear()
+    predict_sources([str(photos)], Outputs(tmp_path / "o.csv", resume=True), **options)
+    assert "0.png" not in seen and seen[-1] == "sub/6.png"
+    assert (tmp_path / "o.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_ctrl_c_says_how_to_go_on(photos, model, tmp_path, monkeypatch, capsys):
+    def interrupt(source):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "frames", interrupt)
+    assert predict(photos, "--csv", tmp_path / "o.csv", model=model) == 130
+    assert "--resume goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("processes", [2, 12])
+def test_processes_share_the_pictures_and_the_first_puts_the_rows_together(photos, model, tmp_path, monkeypatch,
+                                                                           processes):
+    predict_sources([str(photos)], Outputs(tmp_path / "whole.csv"), model, progress=False)
+    monkeypatch.setattr(run, "wait", lambda processes: None)
+    outputs = Outputs(tmp_path / "o.csv", tmp_path / "o.json")
+    for rank in reversed(range(processes)):  # the first is the last to come
+        monkeypatch.setattr(run, "place", lambda rank=rank: (rank, processes))
+        counts = predict_sources([str(photos)], outputs, model, progress=False)
+    assert counts == Counts(7, 7, 1, 0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.csv", "o.json", "photos", "whole.csv"]
+    assert [row["source"] for row in rows_of(tmp_path / "o.csv")] == NAMES
+    for a, b in zip(rows_of(tmp_path / "o.csv"), rows_of(tmp_path / "whole.csv"), strict=True):
+        assert a["label"] == b["label"] and (not a["fear"] or float(a["fear"]) == pytest.approx(float(b["fear"])))
+
+
+def test_processes_go_on_with_what_one_has_left(photos, model, tmp_path, monkeypatch):
+    predict_sources([str(photos)], Outputs(tmp_path / "o.csv"), model, progress=False)
+    whole = (tmp_path / "o.csv").read_bytes()
+    (tmp_path / "o.csv").write_bytes(b"".join(whole.splitlines(keepends=True)[:4]) + b"2.png,1,fe")
+    monkeypatch.setattr(run, "wait", lambda processes: None)
+    seen, plain = [], run.frames
+    monkeypatch.setattr(run, "frames", lambda source: seen.append(source.name) or plain(source))
+    for rank in (1, 0):
+        monkeypatch.setattr(run, "place", lambda rank=rank: (rank, 2))
+        predict_sources([str(photos)], Outputs(tmp_path / "o.csv", resume=True), model, progress=False)
+    assert sorted(seen) == ["2.png", "3.png", "4.png", "sub/5.png", "sub/6.png"]
+    assert [row["source"] for row in rows_of(tmp_path / "o.csv")] == NAMES
+
+
+def test_several_processes_need_a_file(photos, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "place", lambda: (0, 2))
+    with pytest.raises(InputError, match="Several processes.*--csv"):
+        predict_sources([str(photos)], Outputs(json="-"), model)
+
+
+@pytest.mark.parametrize(("args", "message"), [
+    (["--draw", "photos"], "photos holds what is read"),
+    (["--csv", "taken.csv"], "taken.csv is there already"),
+    (["--draw", "taken"], "taken is there already"),
+    (["--parquet", "o.parquet", "--resume"], "o.parquet appears when it is complete"),
+    (["--json", "o.json", "--resume"], "o.json appears when it is complete"),
+    (["--abstain", "2"], "abstain: give a probability"),
+])
+def test_bad_options_are_one_line(photos, model, tmp_path, monkeypatch, args, message):
+    monkeypatch.chdir(tmp_path)
+    Path("taken.csv").write_text("mine")
+    Path("taken").mkdir()
+    Path("taken/file").touch()
+    code = predict("photos", *args, model=model)
+    assert str(code).startswith("error: ") and message in code and "\n" not in code
+    assert sorted(p.name for p in Path().iterdir()) == ["photos", "taken", "taken.csv"]
+
+
+def test_usage(capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["predict"])
+    assert exit.value.code == 2
+    with pytest.raises(SystemExit, match="(?s)no_such_model"):
+        cli.main(["predict", "x.jpg", "--model", "no_such_model"])
+
+
+def test_results_within_the_folder_are_not_read_again(photos, model, monkeypatch):
+    monkeypatch.chdir(photos)
+    for _ in range(2):
+        assert predict(".", "--draw", "drawn", "--csv", "o.csv", *["--resume"] * _, model=model) == 0
+        assert [row["source"] for row in rows_of(Path("o.csv"))] == NAMES
+
+
+def test_closed_streams_do_not_matter(photos, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert predict(photos, "--csv", tmp_path / "o.csv", model=model) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read all")
+def test_files_that_may_not_be_read(photos, model, tmp_path):
+    (photos / "0.png").chmod(0)
+    assert predict(photos, "--csv", tmp_path / "o.csv", model=model) == 1
+    assert rows_of(tmp_path / "o.csv")[0]["reason"] == "cannot be read: permission denied"
