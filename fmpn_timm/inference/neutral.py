@@ -98,31 +98,34 @@ def compare_faces(face: np.ndarray, neutral: np.ndarray, mask: np.ndarray) -> Co
     return Comparison(face, neutral, motion, mask, r, share, LIMITS.refuse(after, before) or "")
 
 
-def find_neutrals(predictions: Iterable[PicturePrediction], threshold: float = NEUTRAL) -> dict[int, np.ndarray]:
+def find_neutrals(
+        predictions: Iterable[PicturePrediction],
+        threshold: float = NEUTRAL,
+) -> dict[int, np.ndarray | None]:
     """The aligned neutral face of each track of a video: the one that is most probably neutral, and well seen.
 
     Args:
         predictions: Of all frames, with tracks.
-        threshold: Least probability of neutral; tracks without such a face have none.
+        threshold: Least probability of neutral; a track without such a face has None.
 
     Raises:
         InputError: The model has no class neutral.
     """
-    best: dict[int, tuple[float, np.ndarray]] = {}
+    best: dict[int, tuple[float, np.ndarray | None]] = {}
     for prediction in predictions:
         for face in prediction.faces:
             if "neutral" not in face.probabilities:
                 raise InputError("This model has no class neutral: give the neutral face as a picture.")
             probability = face.probabilities["neutral"]
             fit = probability >= threshold and not UNFIT.intersection(face.quality.flags)
-            if fit and probability > best.get(face.track, (0.0,))[0]:
+            if probability * fit > best.setdefault(face.track, (0.0, None))[0]:
                 best[face.track] = probability, face.face
     return {track: face for track, (_, face) in best.items()}
 
 
 def with_comparisons(
         prediction: PicturePrediction,
-        neutral: np.ndarray | dict[int, np.ndarray],
+        neutral: np.ndarray | dict[int, np.ndarray | None],
 ) -> PicturePrediction:
     """A prediction whose faces have their ``comparison``.
 

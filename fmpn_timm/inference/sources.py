@@ -94,14 +94,10 @@ def list_sources(given: Iterable[str], leave_out: Collection[str | Path | None] 
                 yield Source(_name(path), path, "the folder holds no picture and no video")
 
 
-def frames(source: Source, every: str | int = 1) -> Iterator[Frame]:
+def frames(source: Source) -> Iterator[Frame]:
     """The pictures of a source: one of a picture file, those of a video or camera one by one.
 
     A source that cannot be read gives one frame that says why; a video that breaks off gives it after its others.
-
-    Args:
-        source: What is read.
-        every: See ``read_video``.
     """
     if source.problem:
         yield Frame(source.name, reason=source.problem)
@@ -111,7 +107,7 @@ def frames(source: Source, every: str | int = 1) -> Iterator[Frame]:
             yield Frame(source.name, picture=as_picture(source.path))
             return
         moving = read_camera(int(source.path)) if source.kind == "camera" else read_video(source.path)
-        for number, time, picture in sample(moving, every):
+        for number, time, picture in moving:
             yield Frame(source.name, time, picture, number=number)
     except Unreadable as error:
         yield Frame(source.name, reason=str(error))

@@ -112,21 +112,15 @@ class Tracker:
 
 def follow(
         predictions: Iterable[tuple[PicturePrediction, T]],
-        gap: float = 1.0,
-        smooth: float = 0.3,
-        abstain: float | None = None,
+        tracker: Tracker,
 ) -> Iterator[tuple[PicturePrediction, T]]:
     """Follow the faces of one video: ``Predictor.stream``'s output with what ``Tracker`` adds.
 
     Args:
         predictions: Each frame's prediction, in order, and whatever goes with it.
-        gap: See ``Tracker``.
-        smooth: See ``Tracker``.
-        abstain: See ``Tracker``.
+        tracker: A new one.
     """
-    tracker = Tracker(gap, smooth, abstain)
-    for prediction, other in predictions:
-        yield tracker(prediction), other
+    return ((tracker(prediction), other) for prediction, other in predictions)
 
 
 def overlaps(first: np.ndarray, second: np.ndarray, buffer: float = BUFFER) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -18,11 +18,14 @@ from .pictures import Unreadable
 __all__ = ["VIDEOS", "VideoFrame", "VideoWriter", "parse_every", "read_camera", "read_video",
            "sample"]
 
+T = TypeVar("T")
+
 #: Files of a folder that are videos.
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp",
           ".ogv")
 
-#: Ticks of a second in videos that are written: the usual frame rates come out even, and MPEG-4 has no more than 65,535.
+#: Ticks of a second in videos that are written: the usual frame rates come out even, and MPEG-4 bears no more than
+#: 65,535.
 TICKS = 60_000
 #: A video is cut if it ends this many seconds, and this many frames, before its own header says.
 CUT_SECONDS, CUT_FRAMES = 0.5, 3
@@ -61,11 +64,11 @@ def parse_every(every: str | int) -> tuple[int, float]:
     raise InputError(f"every {every!r}: give a number of frames, such as 5, or of seconds, such as 0.5s.")
 
 
-def sample(frames: Iterable[VideoFrame], every: str | int) -> Iterator[VideoFrame]:
-    """Leave frames out.
+def sample(frames: Iterable[T], every: str | int) -> Iterator[T]:
+    """Leave frames of a video out.
 
     Args:
-        frames: In the order of their times.
+        frames: Anything with ``number`` and ``time``, in order; without a number it is not left out.
         every: ``3`` for each third frame, ``"0.5s"`` for the first of each half second.
 
     Raises:
@@ -74,7 +77,9 @@ def sample(frames: Iterable[VideoFrame], every: str | int) -> Iterator[VideoFram
     step, seconds = parse_every(every)
     due = 0
     for frame in frames:
-        if seconds:
+        if frame.number is None:
+            yield frame
+        elif seconds:
             # a time that should lie on the grid may lie a rounding before it
             slot = int(frame.time / seconds + 1e-6)
             if slot >= due:
@@ -153,19 +158,11 @@ class VideoWriter:
 
     Args:
         path: The file.
-
-    Raises:
-        InputError: PyAV is missing.
-        OSError: The file cannot be written.
     """
 
     def __init__(self, path: str | Path):
-        self.av = _av(InputError)
         self.path = Path(path)
         self.partial = self.path.with_name(f".{self.path.name}.partial")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(self.partial, "wb")  # noqa: SIM115
-        self.container = self.av.open(self.file, "w", format="mp4")
         self.stream, self.last = None, -1
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
@@ -174,9 +171,13 @@ class VideoWriter:
         Args:
             picture: RGB uint8 (H, W, 3).
             seconds: When it is shown.
+
+        Raises:
+            InputError: PyAV is missing.
+            OSError: The file cannot be written.
         """
         if self.stream is None:
-            self.stream = self._stream(*picture.shape[:2])
+            self._open(*picture.shape[:2])
         size = (self.stream.width, self.stream.height)
         if picture.shape[1::-1] != size:
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
@@ -187,8 +188,10 @@ class VideoWriter:
 
     def close(self, complete: bool) -> None:
         """End; without ``complete``, or without frames, no video appears."""
+        if self.stream is None:
+            return
         try:
-            if self.stream is not None and complete:
+            if complete:
                 self._mux(None)
                 self.container.close()
                 self.file.close()
@@ -199,7 +202,11 @@ class VideoWriter:
             self.file.close()
             self.partial.unlink(missing_ok=True)
 
-    def _stream(self, height: int, width: int) -> Any:
+    def _open(self, height: int, width: int) -> None:
+        self.av = _av(InputError)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = open(self.partial, "wb")  # noqa: SIM115
+        self.container = self.av.open(self.file, "w", format="mp4")
         try:
             stream = self.container.add_stream("libx264", rate=30, options={"crf": "21", "preset": "veryfast"})
         except (ValueError, self.av.error.FFmpegError):  # a build without it
@@ -208,7 +215,7 @@ class VideoWriter:
         stream.width, stream.height = width - width % 2, height - height % 2  # colour has half the resolution
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS)
-        return stream
+        self.stream = stream
 
     def _mux(self, frame: Any) -> None:
         try:
