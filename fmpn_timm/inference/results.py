@@ -149,7 +149,7 @@ class PicturePrediction:
                 "label": face.label,
                 **face.probabilities,
                 "smoothed_label": face.smoothed_label,
-                **{f"smoothed_{name}": p for name, p in (face.smoothed or {}).items()},
+                **{f"smoothed_{name}": face.smoothed and face.smoothed[name] for name in face.probabilities},
                 **dict(zip(BOX, map(float, face.box), strict=True)),
                 "score": face.score,
                 **{name: _number(getattr(face.quality, name)) for name in MEASURES},

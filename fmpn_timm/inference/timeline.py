@@ -1,6 +1,7 @@
 """What a person expressed as a picture: over the time of a video, and beside the neutral face."""
 
 import os
+import textwrap
 from array import array
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,10 @@ class NeutralSheet:
         for axis, name in zip(axes[0, 1:], ("face", "neutral", "real motion", "learned mask"), strict=True):
             axis.set_title(name, fontsize=10)
         for (words, *pictures), (_, text, pair) in zip(axes, rows, strict=True):
-            agreement = f"r = {pair.r:.2f}\n{100 * pair.share:.0f} % of the motion in the\nmask's strongest fifth"
-            problem = f"\n{pair.problem}" if pair.problem else ""
-            words.text(0, 0.5, f"{text}\n\n{agreement}{problem}", va="center", fontsize=9, wrap=True,
-                       transform=words.transAxes)
+            agreement = (f"r = {pair.r:.2f}\n{100 * pair.share:.0f} % of the motion in the\nmask's strongest fifth"
+                         if np.isfinite([pair.r, pair.share]).all() else "nothing moved")
+            problem = textwrap.fill(pair.problem, 30)
+            words.text(0, 0.5, f"{text}\n\n{agreement}\n{problem}", va="center", fontsize=9, transform=words.transAxes)
             inside = face_region(*pair.motion.shape)
             # hair and background move more than any face: they shall not decide what is bright
             top = max(float(np.quantile(pair.motion[inside], 0.995)), 1 / 255)

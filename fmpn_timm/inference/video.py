@@ -24,6 +24,8 @@ T = TypeVar("T")
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp",
           ".ogv")
 
+#: What videos are written with where PyAV has it; elsewhere MPEG-4.
+ENCODER = "libx264"
 #: Ticks of a second in videos that are written: the usual frame rates come out even, and MPEG-4 bears no more than
 #: 65,535.
 TICKS = 60_000
@@ -208,7 +210,7 @@ class VideoWriter:
         self.file = open(self.partial, "wb")  # noqa: SIM115
         self.container = self.av.open(self.file, "w", format="mp4")
         try:
-            stream = self.container.add_stream("libx264", rate=30, options={"crf": "21", "preset": "veryfast"})
+            stream = self.container.add_stream(ENCODER, rate=30, options={"crf": "21", "preset": "veryfast"})
         except (ValueError, self.av.error.FFmpegError):  # a build without it
             stream = self.container.add_stream("mpeg4", rate=30)
             stream.bit_rate = 4 * height * width
@@ -265,14 +267,14 @@ def _decoded(av: Any, container: Any) -> Iterator[VideoFrame]:
     if not number:
         raise Unreadable(f"the video has no frame that can be decoded{problem and f' ({problem})'}")
     missing = _length(container, stream) - (now + usual)
-    if container.format.name == "avi":  # its length is guessed from what there is, but its frames are counted
-        missing = (stream.frames - number) * usual
     if problem or missing > max(CUT_SECONDS, CUT_FRAMES * usual):
         raise Unreadable(f"the video is cut or broken after {now:.2f} s: {problem or f'{missing:.2f} s are missing'}")
 
 
 def _length(container: Any, stream: Any) -> float:
     """How long the video is by its header, in seconds from the container's beginning; 0 if it does not say."""
+    if container.format.name == "avi":  # its length is guessed from what there is, but its frames are counted
+        return stream.frames / float(stream.average_rate or 25)
     if stream.duration is not None:
         start = (container.start_time or 0) / 1_000_000
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - start

@@ -237,15 +237,15 @@ class Table:
     """
 
     def __init__(self, classes: tuple[str, ...], width: int, file: TextIO | None = None):
-        self.done, self.classes, self.file = set(), classes, sys.stdout if file is None else file
+        self.done, self.classes, self.columns = set(), classes, columns(classes)
+        self.file = sys.stdout if file is None else file
         self.width, self.label_width = max(min(width, 60), 6), max(map(len, (*classes, "uncertain")))
         self._print("source", "face", "label", "p", "notes")
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:
-            source, moving = row["source"], row["time"] is not None
-            if moving:
-                source = f"{source} {row['time']:.2f} s"
+            row = {name: row.get(name) for name in self.columns}
+            source = row["source"] if row["time"] is None else f"{row['source']} {row['time']:.2f} s"
             face = row["face"] if row["track"] is None else f"#{row['track']}"
             if row["face"] is None:
                 self._print(source, "-" if face is None else face, "-", "-", row["reason"])
