@@ -41,7 +41,7 @@ class Comparison:
         mask: The motion mask that the model predicts from the face alone, float32 (H, W) in [0, 1].
         r: Pearson's correlation of the two inside the face; nan if either is flat.
         share: Share of the real motion, inside the face, that lies where the mask is strongest, on a fifth of the face:
-            0.2 by chance, 1 at most; nan if nothing moved.
+            0.2 by chance, 1 at most; nan as ``r``.
         problem: Why the pair is hardly fit for a comparison (light, alignment, closed eyes); empty if it is.
     """
 
@@ -154,9 +154,8 @@ def _largest(predictor: Predictor, picture: Any, what: str) -> FacePrediction:
 
 def _agreement(motion: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
     """Pearson's r, and the share of the motion where the mask is strongest."""
-    if not motion.size:
+    if not motion.size or min(motion.std(), mask.std()) < 1e-6:
         return float("nan"), float("nan")
-    r = float(np.corrcoef(motion, mask)[0, 1]) if min(motion.std(), mask.std()) > 1e-6 else float("nan")
     strongest = np.argsort(mask, kind="stable")[-max(round(TOP * mask.size), 1):]
-    total = float(motion.sum(dtype=np.float64))
-    return r, float(motion[strongest].sum(dtype=np.float64)) / total if total > 1e-6 else float("nan")
+    share = motion[strongest].sum(dtype=np.float64) / motion.sum(dtype=np.float64)
+    return float(np.corrcoef(motion, mask)[0, 1]), float(share)
