@@ -137,10 +137,15 @@ class Predictor:
 
     def _find(self, frame: Frame) -> tuple[PicturePrediction, AlignedFaces]:
         """The faces of a picture, and a prediction that still lacks them."""
-        if frame.picture is None:
-            reason = f"cannot be read: {frame.reason}"
+        problem = frame.reason
+        if frame.picture is not None:
+            try:
+                found, = self._aligner([frame.picture])
+            except (cv2.error, MemoryError) as error:  # one odd picture must not end a run over many
+                problem = str(error).strip().partition("\n")[0] or "out of memory"
+        if problem:
+            reason = f"cannot be read: {problem}"
             return PicturePrediction(frame.name, (0, 0), (), reason, frame.time, False, frame.number), AlignedFaces()
-        found, = self._aligner([frame.picture])
         height, width = frame.picture.shape[:2]
         return PicturePrediction(frame.name, (width, height), (), found.reason, frame.time, True, frame.number), found
 

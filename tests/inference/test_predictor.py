@@ -6,6 +6,7 @@ import threading
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -105,6 +106,18 @@ def test_broken_inputs_have_their_place_and_the_rest_goes_on(predictor, pictures
     assert results[5].size == (1, 1) and results[6].size == (20_000, 2)
     with pytest.raises(InputError, match="not float64"):
         predictor([pictures[0], pictures[0] / 255])
+
+
+def test_a_picture_that_opencv_cannot_bear_does_not_end_the_run(model, pictures):
+    class Fragile(Marked):
+        def __call__(self, pictures):
+            if pictures[0].shape[0] == 80:
+                raise cv2.error("OpenCV: too wide\nin imgwarp.cpp")
+            return super().__call__(pictures)
+
+    results = Predictor(model, detector=Fragile())(pictures)
+    assert [len(r.faces) for r in results] == [2, 0, 0, 1] and [r.read for r in results] == [True, True, False, True]
+    assert results[2].reason.startswith("cannot be read: ") and "too wide" in results[2].reason
 
 
 def test_largest_face_alone(model, pictures):
