@@ -170,7 +170,9 @@ def predict_sources(
     if processes == 1:
         counts = Counts()
         with ExitStack() as stack:
-            writers = _writers(stack, outputs, predictor.classes, max(map(len, sources), default=0))
+            # of videos the table says the time, too
+            width = max((len(name) + 10 * (source.kind != "picture") for name, source in sources.items()), default=0)
+            writers = _writers(stack, outputs, predictor.classes, width)
             run(sources, writers, counts, progress)
         return counts
     parts = [Path(f"{outputs.files[0]}.{i}-of-{processes}") for i in range(processes)]
