@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow test-faults conformance check format publish clean
+.PHONY: help setup demo test test-slow test-faults conformance bench check format docs publish clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,11 +33,20 @@ test-faults: setup  ## kill, fill and damage runs, on one and two processes, and
 conformance: setup  ## timm's own model tests, from its source distribution, over our models
 	$(BIN)/python tests/conformance/run.py -q
 
+bench: setup  ## what is fast: inference, data path, detection and growth on one core, results in benchmarks/
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference --batches 1 --no-compile --json benchmarks/inference-not-compiled.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_path --pictures 64
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.growth
+
 check: setup  ## lint
 	$(BIN)/ruff check .
 
 format: setup  ## mend what the linter can mend
 	$(BIN)/ruff check --fix .
+
+docs: setup  ## write docs/cli.md from the program itself
+	$(BIN)/python docs/generate.py
 
 publish: setup  ## push every trained model of hub/ to the Hugging Face Hub (log in first: hf auth login)
 	$(BIN)/python hub/publish.py --all

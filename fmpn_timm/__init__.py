@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "__version__"]
 
-models.fmpn.weights_folder = weights_folder
+models._published.weights_folder = weights_folder
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fmpn_timm.training.config import INDIFFERENT, config_names, parse_config
 
-__all__ = ["DATA", "benchmark_results", "model_card", "portable", "training_command"]
+__all__ = ["DATA", "benchmark_results", "model_card", "portable", "terms", "training_command"]
 
 RESEARCH = "Its owners give it for non-commercial research; so the weights are for research too."
 UNCLEAR = "pictures come from a web search and have no clear licence; so the weights are for research."
@@ -118,7 +118,7 @@ def model_card(
         license: Licence of the weights, as the Hub spells it; by the training data if None.
     """
     summary = portable(summary)
-    sections = (_use, _preprocessing, _training, _figures, _masks, _limits, _licence, _citation)
+    sections = (_use, _preprocessing, _training, _figures, _calibration, _masks, _limits, _licence, _citation)
     title = f"# {repo_id.split('/')[-1]}\n\n{_introduction(config, summary)}"
     body = [title, *(section(repo_id, config, summary, files) for section in sections)]
     data = _metadata(repo_id, config, summary, license)
@@ -143,6 +143,23 @@ def benchmark_results(benchmark: str, repo_id: str, summary: dict[str, Any]) -> 
         "source": {"url": f"https://huggingface.co/{repo_id}", "name": "Model card"},
         "notes": f"accuracy in %, {_what(summary)}, seed {summary.get('seed', 'unknown')}",
     }]
+
+
+def terms(summary: dict[str, Any]) -> str:
+    """The terms of a model's weights, in words: those of the data, and of the weights that training began with.
+
+    Args:
+        summary: As for ``model_card``.
+    """
+    dataset = summary.get("data", {}).get("dataset")
+    if dataset in DATA:
+        title, url, theirs = DATA[dataset]
+        data = f"Trained on {f'[{title}]({url})' if url else title}. {theirs or 'The weights are MIT.'}"
+    else:
+        data = "The weights come under the terms of the data they were trained on."
+    if _starts_from(summary):
+        data += f" It starts from {_starts_from(summary)}, whose terms hold too."
+    return data
 
 
 def training_command(config: dict[str, Any]) -> str:
@@ -241,6 +258,7 @@ def _introduction(config: dict, summary: dict) -> str:
 
 def _use(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
     channels, height, width = config["pretrained_cfg"]["input_size"]
+    logits = f"(model(faces) / {_temperature(config):g})" if "temperature" in config else "model(faces)"
     masks = "\nlogits, mask, fused = model.forward_motion(faces)   # mask (1, 1, H, W) in [0, 1]: where the face moved"
     return f"""\
 ## Use
@@ -252,7 +270,7 @@ import fmpn_timm  # registers the models
 
 model = timm.create_model("hf-hub:{repo_id}", pretrained=True).eval()
 faces = torch.rand(1, {channels}, {height}, {width})  # aligned faces, {_normalised(config)}
-probabilities = model(faces).softmax(1)
+probabilities = {logits}.softmax(1)
 print(model.pretrained_cfg["label_names"][probabilities.argmax()]){masks if _is_fmpn(config) else ''}
 ```
 
@@ -324,6 +342,26 @@ def _figures(repo_id: str, config: dict, summary: dict, files: Collection[str]) 
 """ + "\n".join(lines) + picture
 
 
+def _calibration(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
+    if "temperature" not in config:
+        return ""
+    text = f"## Calibration\n\nThe logits are divided by the temperature {_temperature(config):g} before the softmax"
+    fit = config.get("calibration")
+    if not fit:
+        return f"{text}."
+    rule = f", {fit['rule']} rule" if fit.get("rule") else ""
+    ece = " to ".join(f"{100 * fit[key]:.1f} %" for key in ("ece_before", "ece_after"))
+    nll = " to ".join(f"{fit[key]:.3f}" for key in ("nll_before", "nll_after"))
+    return f"""\
+{text}: fitted on {_title(fit['dataset'])} {fit['split']}{rule}, n = {fit['n']}.
+There the expected calibration error (15 bins) goes from {ece}, the mean negative log-likelihood from {nll}.
+On other faces believe the probabilities less."""
+
+
+def _temperature(config: dict) -> float:
+    return float(config.get("temperature", 1.0))
+
+
 def _masks(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
     if not _is_fmpn(config):
         return ""
@@ -357,15 +395,7 @@ def _limits(repo_id: str, config: dict, summary: dict, files: Collection[str]) -
 
 
 def _licence(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
-    dataset = summary.get("data", {}).get("dataset")
-    if dataset in DATA:
-        title, url, terms = DATA[dataset]
-        data = f"Trained on {f'[{title}]({url})' if url else title}. {terms or 'The weights are MIT.'}"
-    else:
-        data = "The weights come under the terms of the data they were trained on."
-    if _starts_from(summary):
-        data += f" It starts from {_starts_from(summary)}, whose terms hold too."
-    return f"## Licence\n\nThe code is MIT. {data}"
+    return f"## Licence\n\nThe code is MIT. {terms(summary)}"
 
 
 def _citation(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from fmpn_timm.errors import InputError
 
 if TYPE_CHECKING:
+    from fmpn_timm.data.samples import FaceSet
     from fmpn_timm.priors import MaskSet
 
-__all__ = ["main", "train_main"]
+__all__ = ["command_parser", "crossval_parser", "main", "parse_crossval", "train_main"]
+
+MODEL = "a timm name with weights, hf-hub:owner/name or local-dir:folder"
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -24,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> None:
         return train_main(args[1:], prog="fmpn train")
     if args[:1] == ["crossval"]:  # and these beside its own
         return _guarded(lambda: _crossval(args[1:]))
-    options = _parser().parse_args(args)
+    options = command_parser().parse_args(args)
     _guarded(lambda: options.run(options))
 
 
@@ -68,7 +71,8 @@ def _print_result(summary: dict) -> None:
           f"timm.create_model('local-dir:{folder / 'model'}', pretrained=True)")
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of the ``fmpn`` command."""
     parser = argparse.ArgumentParser(prog="fmpn", description="Facial expression recognition for timm.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train a model; fmpn train --help lists the options")
@@ -118,22 +122,36 @@ def _parser() -> argparse.ArgumentParser:
                          help="go on with a CSV or JSON lines file that an interrupted run has left")
     predict.set_defaults(run=_predict)
 
-    evaluate = commands.add_parser("evaluate", help="evaluate a model on a data set")
-    evaluate.add_argument("model", help="a timm name with weights, hf-hub:owner/name or local-dir:folder")
-    evaluate.add_argument("--dataset", required=True)
-    evaluate.add_argument("--root")
-    evaluate.add_argument("--split", default="test")
-    evaluate.add_argument("--rule", help="label rule, for FERPlus: majority or argmax")
-    evaluate.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
-    evaluate.add_argument("--flip", action="store_true", help="average each face and its mirror image")
-    evaluate.add_argument("--shared-classes", action="store_true", help="leave out samples of classes the model lacks")
-    evaluate.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
-    evaluate.add_argument("--batch-size", type=int, default=64)
-    evaluate.add_argument("--workers", type=int, default=0)
-    evaluate.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
+    def on_faces(name: str, run: Callable, split: str, help: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help)
+        command.add_argument("model", help=MODEL)
+        command.add_argument("--dataset", required=True)
+        command.add_argument("--root")
+        command.add_argument("--split", default=split, help=f"(default: {split})")
+        command.add_argument("--rule", help="label rule, for FERPlus: majority or argmax")
+        command.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+        command.add_argument("--flip", action="store_true", help="average each face and its mirror image")
+        command.add_argument("--shared-classes", action="store_true",
+                             help="leave out samples of classes the model lacks")
+        command.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
+        command.add_argument("--batch-size", type=int, default=64)
+        command.add_argument("--workers", type=int, default=0)
+        command.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
+        command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        command.set_defaults(run=run)
+        return command
+
+    evaluate = on_faces("evaluate", _evaluate, "test", "evaluate a model on a data set")
     evaluate.add_argument("--masks", metavar="PNG", help="draw the mean motion mask of each class to a picture file")
-    evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    evaluate.set_defaults(run=_evaluate)
+    calibrate = on_faces("calibrate", _calibrate, "valid", "fit a model's temperature, so that its probabilities hold; "
+                                                           "a model folder keeps it in its config.json")
+    calibrate.add_argument("--picture", metavar="PNG", help="draw the reliability before and after to a picture file")
+
+    export = commands.add_parser("export", help="write a model to one file that runs without this package")
+    export.add_argument("model", help=MODEL)
+    export.add_argument("--format", choices=("onnx", "torchscript", "pt2"), default="onnx", help="(default: onnx)")
+    export.add_argument("--out", type=Path, required=True, help="file to write")
+    export.set_defaults(run=_export)
 
     convert = commands.add_parser("convert", help="turn a checkpoint of the FMPN authors' code into a model folder")
     convert.add_argument("--fmg", type=Path, required=True, metavar="PTH", help="mask generator, *_net_resface.pth")
@@ -163,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--private", action="store_true", help="make the repository private")
     publish.add_argument("--dry-run", action="store_true", help="write the folder and list it; upload nothing")
     publish.add_argument("--out", type=Path, help="folder to write (default: a temporary one)")
+    publish.add_argument("--float16", action="store_true", help="write all but biases and norms in half precision")
     publish.add_argument("--license", help="licence of the weights, as the Hub spells it (default: by the data)")
     publish.add_argument("--benchmark", metavar="OWNER/DATASET[:TASK]", help="the Hub's benchmark the figures are of")
     publish.set_defaults(run=_publish)
@@ -252,41 +271,80 @@ def _options(pairs: Sequence[str]) -> dict:
     return options
 
 
-def _crossval(args: Sequence[str]) -> None:
+def crossval_parser(
+        prog: str = "fmpn crossval",
+        arms: Sequence[str] = ("cnn", "no_prior", "fmpn"),
+) -> argparse.ArgumentParser:
+    """The parser of the options that ``fmpn crossval`` has beside those of ``fmpn train``.
+
+    Args:
+        prog: Name of the command in messages.
+        arms: Those that are meant where none are named.
+    """
     parser = argparse.ArgumentParser(
-        prog="fmpn crossval",
-        usage="fmpn crossval [--config CONFIG] [--protocol P] [--folds 0-9] [--seeds 0,1,2] [--arms A,B] [--name NAME] "
+        prog=prog,
+        usage=f"{prog} [--config CONFIG] [--protocol P] [--folds 0-9] [--seeds 0,1,2] [--arms A,B] [--name NAME] "
               "[any option of fmpn train]",
         description="Cross-validate: train every arm with every seed on every fold of a protocol, and compare the "
                     "arms. Given again, it goes on where it was stopped. Start it several times, on one machine or on "
                     "many that see the same folder, and they share the runs; or give each other --folds.",
         epilog="Every option of fmpn train is taken too, and holds for all runs: fmpn train --help lists them. In "
-               "--init and --priors, {arm}, {seed} and {fold} stand for those of the run.",
+               "--init, --teacher and --priors, {arm}, {seed} and {fold} stand for those of the run, and {runs} for "
+               "the folder of all.",
         allow_abbrev=False,
     )
     parser.add_argument("--folds", metavar="0-9", help="folds, such as 0-4 or 0,2,5 (default: all of the protocol)")
     parser.add_argument("--seeds", metavar="0,1,2", help="seeds (default: --seed)")
-    parser.add_argument("--arms", metavar="A,B", help="arms, the values of --arm (default: cnn,no_prior,fmpn)")
+    parser.add_argument("--arms", metavar="A,B", help=f"arms, the values of --arm (default: {','.join(arms)})")
     parser.add_argument("--name", help="name of the folder (default: the configuration's name, and -crossval)")
     parser.add_argument("--report", action="store_true", help="train nothing: report what is finished, and what is not")
-    own, others = parser.parse_known_args(args)
+    return parser
+
+
+def parse_crossval(
+        args: Sequence[str],
+        prog: str = "fmpn crossval",
+        arms: Sequence[str] = ("cnn", "no_prior", "fmpn"),
+) -> argparse.Namespace:
+    """Read the options of a cross-validation.
+
+    Args:
+        args: Arguments.
+        prog: Name of the command in messages.
+        arms: Those that are meant where none are named.
+
+    Returns:
+        ``config``, ``arms``, ``seeds``, ``folds`` (None for all), as ``cross_validate`` takes them, and ``report``
+        (whether to train nothing).
+
+    Raises:
+        InputError: An option of a single run, or numbers that are none.
+    """
+    own, others = crossval_parser(prog, arms).parse_known_args(args)
     if any(a.split("=")[0] == "--arm" for a in others):
         raise InputError("--arm: cross-validation takes --arms.")
     from fmpn_timm.training import parse_config
-    from fmpn_timm.training.crossval import cross_validate, report
-    from fmpn_timm.training.tables import ARMS
 
-    config = parse_config(others, "fmpn crossval")
-    config = replace(config, name=own.name or f"{config.name}-crossval")
-    if own.report:
-        result = report(config.folder)
-    else:
-        arms = tuple(ARMS) if own.arms is None else tuple(dict.fromkeys(filter(None, own.arms.split(","))))
-        seeds = (config.seed,) if own.seeds is None else _numbers(own.seeds, "--seeds")
-        folds = None if own.folds is None else _numbers(own.folds, "--folds")
-        result = cross_validate(config, arms, seeds, folds)
+    config = parse_config(others, prog)
+    return argparse.Namespace(
+        config=replace(config, name=own.name or f"{config.name}-crossval"),
+        arms=tuple(arms) if own.arms is None else tuple(dict.fromkeys(filter(None, own.arms.split(",")))),
+        seeds=(config.seed,) if own.seeds is None else _numbers(own.seeds, "--seeds"),
+        folds=None if own.folds is None else _numbers(own.folds, "--folds"),
+        report=own.report,
+    )
+
+
+def _crossval(args: Sequence[str]) -> None:
+    options = parse_crossval(args)
+    from fmpn_timm.training.crossval import cross_validate, report
+
+    folder = options.config.folder
+    result = report(folder) if options.report else cross_validate(
+        options.config, options.arms, options.seeds, options.folds
+    )
     print(result["text"])
-    print(f"\nfigures of each fold, tables and pictures are in {config.folder}")
+    print(f"\nfigures of each fold, tables and pictures are in {folder}")
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:
@@ -338,39 +396,89 @@ def _predict(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def _faces(options: argparse.Namespace) -> "FaceSet":
+    """The faces that a model is to be run on, which must be cut as it wants them."""
     from fmpn_timm.data.readers import read_faces
     from fmpn_timm.faces import check_recipe
-    from fmpn_timm.hub import load_model, recipe_of
-    from fmpn_timm.training.evaluation import evaluate
+    from fmpn_timm.hub import recipe_of
 
     reader_options = _options(options.option)
     if options.rule:
         reader_options["rule"] = options.rule
     faces = read_faces(options.dataset, options.root, options.split, **reader_options)
     check_recipe(faces.recipe, recipe_of(options.model), options.model, options.any_recipe)
-    result = evaluate(
-        load_model(options.model),
-        faces,
-        flip=options.flip,
-        shared_classes=options.shared_classes,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        precision=options.precision,
-        masks_path=options.masks,
-    )
+    return faces
+
+
+def _how(options: argparse.Namespace) -> dict:
+    """How a model is to be run on faces, as ``answer`` takes it."""
+    names = ("flip", "shared_classes", "batch_size", "workers", "precision")
+    return {name: getattr(options, name) for name in names}
+
+
+def _of(result: dict) -> str:
+    """What the figures of a model on faces are of."""
+    return f"{result['dataset']} {result['split']}" + (f", {result['rule']} rule" if result["rule"] else "")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from fmpn_timm.hub import load_model, temperature_of
+    from fmpn_timm.training.evaluation import evaluate
+
+    faces = _faces(options)
+    result = evaluate(load_model(options.model), faces, temperature=temperature_of(options.model),
+                      masks_path=options.masks, **_how(options))
     if int(os.environ.get("RANK", 0)):
         return
     result = {"model": options.model, **result}
     if options.json:
         print(json.dumps(result))
         return
-    rule = f", {result['rule']} rule" if result["rule"] else ""
-    print(f"{options.model} on {result['dataset']} {result['split']}{rule}: accuracy {100 * result['accuracy']:.2f} %, "
-          f"macro F1 {100 * result['macro_f1']:.2f} %, n = {result['n']}")
+    print(f"{options.model} on {_of(result)}: accuracy {100 * result['accuracy']:.2f} %, "
+          f"macro F1 {100 * result['macro_f1']:.2f} %, n = {result['n']}; calibration error "
+          f"{100 * result['ece']:.1f} %, NLL {result['nll']:.3f} at temperature {result['temperature']:g}")
     for name, row in result["per_class"].items():
         if row["n"]:
             print(f"  {name:10} n = {row['n']:5}  recall {row['recall']:.3f}  F1 {row['f1']:.3f}")
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from fmpn_timm.hub import load_model
+    from fmpn_timm.training.calibration import calibrate, keep_temperature
+
+    if (Path(options.model) / "config.json").is_file():
+        options.model = f"local-dir:{options.model}"
+    kind, _, folder = options.model.partition(":")
+    faces = _faces(options)
+    result = calibrate(load_model(options.model), faces, picture=options.picture, **_how(options))
+    if int(os.environ.get("RANK", 0)):
+        return
+    kept = Path(folder) / "config.json" if kind == "local-dir" else None
+    if kept:
+        keep_temperature(folder, result)
+    if options.json:
+        print(json.dumps({"model": options.model, **result, "kept": kept and str(kept)}))
+        return
+    print(f"{options.model} on {_of(result)}, n = {result['n']}: temperature {result['temperature']:.4f}; "
+          f"calibration error {100 * result['ece_before']:.2f} -> {100 * result['ece_after']:.2f} %, "
+          f"NLL {result['nll_before']:.4f} -> {result['nll_after']:.4f}, accuracy {100 * result['accuracy']:.2f} %")
+    for row in result["coverage"]:
+        right = "" if row["accuracy"] is None else f", {100 * row['accuracy']:.1f} % of them right"
+        print(f"  P >= {row['probability']:.1f}: {100 * row['coverage']:.1f} % of the faces{right}")
+    print(f"kept in {kept}" if kept else "kept nowhere, as this is no folder: calibrate a copy of the model's folder "
+                                         "(local-dir:FOLDER), whose config.json keeps it")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from fmpn_timm.inference.export import export
+
+    exported = export(options.model, options.out, options.format)
+    print(f"{exported.path}: {options.format}, {exported.path.stat().st_size / 1e6:.1f} MB, "
+          f"classes {', '.join(exported.metadata['classes'])}, temperature {exported.metadata['temperature']:g}")
+    for name, difference in exported.differences.items():
+        print(f"  {name}: at most {difference:.1e} from the model's own, on {exported.faces} random faces")
+    if not exported.metadata["recipe_recorded"]:
+        print("  the model records no alignment recipe: the file names the package's default")
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -421,7 +529,7 @@ def _publish(options: argparse.Namespace) -> None:
         raise InputError("Give a run or model folder and --repo-id owner/name, or --all.")
     else:
         publications = [publish(options.source, options.repo_id, options.private, options.dry_run, options.out,
-                                options.license, options.benchmark)]
+                                options.license, options.benchmark, options.float16)]
     for publication in publications:
         where = f", from {publication.folder}" if publication.folder else ""
         print(f"{publication.repo_id}: {'would go' if options.dry_run else 'published'}{where}")

@@ -32,10 +32,11 @@ from torch import nn
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
-from fmpn_timm.models.fmpn import weights_source
+from fmpn_timm.models._published import weights_source
 
 __all__ = [
-    "WEIGHTS", "class_names", "load_model", "read_config", "recipe_of", "save_model", "temperature_of", "weights_of",
+    "WEIGHTS", "calibration_of", "class_names", "load_model", "read_config", "recipe_of", "results_of", "save_model",
+    "temperature_of", "weights_of",
 ]
 
 #: The one file weights are in. Pickles (.bin, .pth, .ckpt) are neither written nor read.
@@ -54,6 +55,7 @@ def save_model(
         crop_pct: float,
         files: dict[str, Any] | None = None,
         recipe: Recipe | None = None,
+        calibration: dict[str, Any] | None = None,
 ) -> None:
     """Write a folder that ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads.
 
@@ -67,6 +69,7 @@ def save_model(
         crop_pct: Share of the resized face that is cropped for evaluation.
         files: Further JSON files by name, such as results.
         recipe: How the faces it was trained on were cut; goes into config.json.
+        calibration: What ``calibration_of`` says of a model with the same weights; of others it would not be true.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.partial")
@@ -77,7 +80,7 @@ def save_model(
         save_for_hf(
             model,
             str(partial),
-            model_config=dict(label_names=list(classes), recipe=recipe and recipe.as_dict()),
+            model_config=dict(label_names=list(classes), recipe=recipe and recipe.as_dict(), **(calibration or {})),
             safe_serialization=True,
             data_config=dict(input_size=(model.in_chans, size, size), crop_pct=crop_pct),
         )
@@ -157,9 +160,36 @@ def temperature_of(name: str) -> float:
     temperature = _config_of(name).get("temperature", 1.0)
     number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
     if not number or not math.isfinite(temperature) or temperature <= 0:
-        raise InputError(f"{name}: its config.json has the temperature {temperature!r}, which must be a positive "
-                         "number: run fmpn calibrate again, or take the line out.")
+        raise InputError(f"{name}: the temperature in its config.json, {temperature!r}, must be a positive number: run "
+                         "fmpn calibrate again, or take the line out.")
     return float(temperature)
+
+
+def calibration_of(name: str) -> dict[str, Any]:
+    """What ``fmpn calibrate`` wrote into a model's config.json, for ``save_model``: temperature and where it is from.
+
+    Args:
+        name: As for ``load_model``.
+
+    Raises:
+        InputError: There is no such model.
+    """
+    config = _config_of(name)
+    return {key: config[key] for key in ("temperature", "calibration") if key in config}
+
+
+def results_of(name: str) -> dict[str, Any]:
+    """What lies beside a model as results.json, the figures of its run and their data; empty if there is none.
+
+    Args:
+        name: As for ``load_model``.
+    """
+    with weights_of(name):
+        source = _source(name)
+        try:
+            return read_config(_file(source, "results.json")) if source else {}
+        except InputError:
+            return {}
 
 
 def class_names(model: nn.Module) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ import timm
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id, yaml_dump
+from safetensors.torch import load_file, save_file
 
 from . import zoo
 from .card import benchmark_results, model_card, portable
 from .errors import InputError
 from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, read_config
-from .models import FMPN
 from .priors import MaskSet
 from .version import __version__
 
@@ -57,6 +56,7 @@ def publish(
         out: str | Path | None = None,
         license: str | None = None,
         benchmark: str | None = None,
+        float16: bool = False,
 ) -> Publication:
     """Publish a run or a model folder.
 
@@ -72,6 +72,7 @@ def publish(
         out: Folder to write; a temporary one if None, which stays after a dry run only.
         license: Licence of the weights for the card's metadata; by the training data if None.
         benchmark: ``owner/dataset`` or ``owner/dataset:task`` of the Hub's benchmark that the figures are of.
+        float16: Write convolutions and linear layers in half precision; biases and norms stay as they are.
 
     Raises:
         InputError: The folder is not fit to be published, or the upload failed; the message says what to do.
@@ -81,7 +82,7 @@ def publish(
     staged = out.with_name(f".{out.name}.partial") if out else Path(tempfile.mkdtemp(prefix="fmpn-publish-"))
     kept = None
     try:
-        left_out = _stage(Path(source), repo_id, staged, license, benchmark)
+        left_out = _stage(Path(source), repo_id, staged, license, benchmark, float16)
         if out:
             _install(staged, out)
         folder = out or staged
@@ -128,7 +129,14 @@ def _check_repo_id(repo_id: str) -> None:
         raise InputError(f"--repo-id {repo_id}: give owner/name.")
 
 
-def _stage(source: Path, repo_id: str, folder: Path, license: str | None, benchmark: str | None) -> tuple[str, ...]:
+def _stage(
+        source: Path,
+        repo_id: str,
+        folder: Path,
+        license: str | None,
+        benchmark: str | None,
+        float16: bool,
+) -> tuple[str, ...]:
     """Write everything that is published to a folder of its own; the names of the files that are left out."""
     run = source if (source / "summary.json").is_file() else None
     model = source / "model" if run else source
@@ -142,6 +150,8 @@ def _stage(source: Path, repo_id: str, folder: Path, license: str | None, benchm
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(found, folder / name)
 
+    if float16:
+        _halve(folder / WEIGHTS)
     summary = {}
     if run or (model / "results.json").is_file():
         summary = read_config(run / "summary.json" if run else model / "results.json")
@@ -163,12 +173,16 @@ def _stage(source: Path, repo_id: str, folder: Path, license: str | None, benchm
     return tuple(sorted(beside - set(PUBLISHED)))
 
 
+def _halve(weights: Path) -> None:
+    """Rewrite weights with all but vectors and scalars in half precision."""
+    if not weights.is_file():
+        return  # the check that follows says so
+    tensors = {k: v.half() if v.ndim > 1 and v.is_floating_point() else v for k, v in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+
+
 def _complete_config(config: dict[str, Any], summary: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A model's config.json with what it does not say by itself: sizes left at their default, and the prior masks."""
-    if str(config.get("architecture", "")).startswith("fmpn"):
-        defaults = {k: signature(FMPN).parameters[k].default for k in ("generator_width", "generator_blocks")}
-        arguments = {k: v for k, v in config.get("model_args", {}).items() if k != "num_classes"}  # as save_model does
-        config = {**config, "model_args": {**defaults, **arguments}}
+    """A model's config.json with what it does not say by itself: the prior masks."""
     if (folder / "priors.safetensors").is_file():
         masks = MaskSet.load(folder / "priors.safetensors")
         name = summary.get("config", {}).get("priors") or config.get("priors", {}).get("name", "priors.safetensors")

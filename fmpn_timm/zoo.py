@@ -6,10 +6,11 @@ from typing import Any
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
+from torch import nn
 
-from .models.fmpn import weights_source
+from .models._published import weights_source
 
-__all__ = ["CHECKOUT", "list_zoo", "markdown_table", "weights_folder"]
+__all__ = ["CHECKOUT", "list_zoo", "markdown_table", "model_size", "weights_folder"]
 
 #: Of a checkout of the repository: one folder ``<arch>.<tag>`` for each trained model, exactly as it is published.
 CHECKOUT = Path(__file__).resolve().parent.parent / "hub"
@@ -57,13 +58,23 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _size(arch: str, input_size: tuple[int, int, int]) -> dict[str, Any]:
+def model_size(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, Any]:
+    """``parameters`` of a model, and ``gmacs``, the multiply-accumulates of one face in 10^9.
+
+    Args:
+        model: In evaluation mode; on any device, the meta device among them.
+        input_size: Channels, height, width.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = timm.create_model(arch, device="meta").eval()
+    device = next(model.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(torch.empty(1, *input_size, device="meta"))
+        model(torch.empty(1, *input_size, device=device))
     return {"parameters": sum(p.numel() for p in model.parameters()), "gmacs": counter.get_total_flops() / 2 / 1e9}
+
+
+def _size(arch: str, input_size: tuple[int, int, int]) -> dict[str, Any]:
+    return model_size(timm.create_model(arch, device="meta").eval(), input_size)
 
 
 def _at_hand(name: str) -> str:

@@ -205,6 +205,30 @@ def test_a_tag_takes_the_checkout_then_the_hub_then_names_both(server, declared,
     assert torch.equal(logits(hub.load_model(f"local-dir:{tmp_path / 'again'}")), logits(here))
 
 
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [
+        ("msca_resnet18_small", {"backbone_kwargs": {"layers": [1, 1, 1, 1]}, "branch_width": 4, "embed_dim": 8}),
+        ("derl", {"width": 2, "local_width": 4, "img_size": 32}),
+        ("derl_unet", {"width": 2, "local_width": 4, "img_size": 32}),
+        ("fn2en", {"pools": 3, "hidden_size": 4}),
+    ],
+)
+@torch.inference_mode()
+def test_a_tag_of_each_system_is_built_as_its_own_config_says(arch, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "CHECKOUT", tmp_path)
+    with pytest.raises(RuntimeError, match=f"No pretrained weights exist for {arch}"):
+        timm.create_model(arch, pretrained=True)
+    cfg = dataclasses.replace(timm.models.get_pretrained_cfg(arch), hf_hub_id=f"someone/{arch}.ours", tag="ours")
+    monkeypatch.setitem(_registry._model_pretrained_cfgs, f"{arch}.ours", cfg)
+    model = timm.create_model(arch, num_classes=3, **options).eval()
+    hub.save_model(model, tmp_path / f"{arch}.ours", CLASSES, 32, 1.0)
+    for load in (hub.load_model, lambda name: timm.create_model(name, pretrained=True)):
+        loaded = load(f"{arch}.ours").eval()
+        assert torch.equal(loaded(FACES[..., :32, :32]), model(FACES[..., :32, :32]))
+        assert hub.class_names(loaded) == CLASSES
+
+
 def test_a_tag_out_of_reach_is_one_error_with_both_mends(server, declared, monkeypatch, tmp_path):
     monkeypatch.setattr(zoo, "CHECKOUT", tmp_path / "hub")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

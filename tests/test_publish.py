@@ -74,6 +74,18 @@ def test_dry_run_writes_all_that_would_go_and_sends_nothing(server, run, tmp_pat
     assert torch.equal(*(model(torch.ones(1, 3, 32, 32)) for model in models))
 
 
+@torch.no_grad()
+def test_half_precision_halves_the_file_and_keeps_the_answers(server, run, tmp_path):
+    out = tmp_path / "out"
+    cli.main(["publish", str(run), "--repo-id", REPO, "--dry-run", "--float16", "--out", str(out)])
+    whole, half = run / "model", out
+    assert (half / "model.safetensors").stat().st_size < 0.6 * (whole / "model.safetensors").stat().st_size
+    faces = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    logits = [timm.create_model(f"local-dir:{f}", pretrained=True).eval()(faces) for f in (whole, half)]
+    assert logits[1].dtype == torch.float32
+    torch.testing.assert_close(logits[1], logits[0], rtol=0, atol=5e-3)
+
+
 def test_dry_run_names_its_temporary_folder(run, tmp_path, capsys):
     cli.main(["publish", str(run), "--repo-id", REPO, "--dry-run"])
     folder = Path(capsys.readouterr().out.splitlines()[0].rpartition("from ")[2])

@@ -9,7 +9,7 @@ from timm.models import PretrainedCfg, _registry
 
 from fmpn_timm import cli, zoo
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+MODELS = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +17,8 @@ def rows():
     return zoo.list_zoo()
 
 
-def test_readme_has_the_table(rows):
-    table = README.read_text().partition("<!-- models -->\n")[2].partition("\n<!-- /models -->")[0]
+def test_docs_have_the_table(rows):
+    table = MODELS.read_text().partition("<!-- models -->\n")[2].partition("\n<!-- /models -->")[0]
     assert table == zoo.markdown_table(rows), "fmpn models --markdown prints the new one"
 
 

@@ -91,21 +91,30 @@ class FaceDataset(Dataset):
     def _seeded(self, index: int, seed: int | None) -> dict[str, torch.Tensor]:
         if seed is None:
             return self._item(index)
-        with torch.random.fork_rng(devices=[]):
+        state = torch.default_generator.get_state()  # torch.random.fork_rng asks for accelerators each time
+        try:
             torch.default_generator.manual_seed(seed)
             return self._item(index)
+        finally:
+            torch.default_generator.set_state(state)
 
     def _item(self, index: int) -> dict[str, torch.Tensor]:
         sample, target = self.faces.samples[index], self.targets[index]
         pictures = {"image": self._image(sample)}
         if self.masks is not None:
-            pictures["mask"] = tv_tensors.Mask(torch.einsum("k,khw->hw", target, self.masks)[None])
+            pictures["mask"] = tv_tensors.Mask(self._mask(index)[None])
         if self.neutral is not None:
             pictures["neutral"] = self._image(self.neutral[sample.subject])
         moved = self.transform(*pictures.values())
         moved = moved if len(pictures) > 1 else (moved,)
         item = {name: picture.as_subclass(torch.Tensor) for name, picture in zip(pictures, moved, strict=True)}
         return {**item, "target": target, "label": self.labels[index]}
+
+    def _mask(self, index: int) -> torch.Tensor:
+        target = self.targets[index]
+        if target[self.labels[index]] == 1:  # one class: its mask is the mixture
+            return self.masks[self.labels[index]]
+        return torch.einsum("k,khw->hw", target, self.masks)
 
     def _image(self, sample: Sample) -> tv_tensors.Image:
         if self.pictures is None:

@@ -65,7 +65,8 @@ class FaceSet:
         options: What else decided which samples these are (label rule, seed, ...), JSON-serialisable, for the record.
         neutral: Neutral faces of the same subjects that are no samples of the protocol: references for prior masks and
             for de-expression.
-        recipe: How the faces were aligned; None if the pictures are as the data set gives them.
+        recipe: How the faces were aligned, or how a photo is cut so that its face lies as in the data set's own
+            pictures; None if that is not known.
     """
 
     dataset: str

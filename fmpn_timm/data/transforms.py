@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
@@ -30,6 +31,64 @@ class RandomFiveCrop(v2.Transform):
 
     def transform(self, inpt, params: dict[str, int]):
         return self._call_kernel(VF.crop, inpt, **params)
+
+
+class ResizeCropFlip(torch.nn.Module):
+    """Resize, crop, and flip every second time, the same for all inputs.
+
+    What ``v2.Resize``, a crop and ``v2.RandomHorizontalFlip`` do, to the bit and from the same random numbers; one
+    after the other they spend more time on finding out what they are given than on pixels.
+
+    Args:
+        load_size: Height and width that are cropped from, in pixels.
+        crop: The crop, a transform of torchvision's kind that says by ``make_params`` where it is.
+    """
+
+    def __init__(self, load_size: int, crop: v2.Transform):
+        super().__init__()
+        self.load_size = [load_size, load_size]
+        self.crop = crop
+
+    def forward(self, *pictures):
+        moved = [self._resized(picture) for picture in pictures]
+        place = self.crop.make_params(moved)
+        rows = slice(place["top"], place["top"] + place["height"])
+        columns = slice(place["left"], place["left"] + place["width"])
+        moved = [picture[..., rows, columns] for picture in moved]
+        if torch.rand(1) < 0.5:
+            moved = [picture.flip(-1) for picture in moved]
+        moved = [tv_tensors.wrap(new, like=picture) for new, picture in zip(moved, pictures, strict=True)]
+        return moved[0] if len(moved) == 1 else tuple(moved)
+
+    def _resized(self, picture: torch.Tensor) -> torch.Tensor:
+        pixels = picture.as_subclass(torch.Tensor)
+        if list(pixels.shape[-2:]) == self.load_size:
+            return pixels
+        if isinstance(picture, tv_tensors.Mask):
+            return VF.resize_mask(pixels, self.load_size)
+        return VF.resize_image(pixels, self.load_size, antialias=True)
+
+
+class ToFloat(torch.nn.Module):
+    """Faces as float32, normalised; masks as they are.
+
+    Args:
+        mean: Channel means taken off, in [0, 1].
+        std: Channel standard deviations divided by.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.mean, self.std = list(mean), list(std)
+        self.normalizes = any(mean) or any(s != 1 for s in std)
+
+    def forward(self, *pictures):
+        done = tuple(p if isinstance(p, tv_tensors.Mask) else self._face(p) for p in pictures)
+        return done[0] if len(done) == 1 else done
+
+    def _face(self, picture: torch.Tensor) -> torch.Tensor:
+        face = VF.to_dtype_image(picture.as_subclass(torch.Tensor), torch.float32, scale=True)
+        return tv_tensors.Image(VF.normalize_image(face, self.mean, self.std) if self.normalizes else face)
 
 
 def train_transform(
@@ -63,14 +122,15 @@ def train_transform(
         place with it: a ``tv_tensors.Mask`` (1, H, W), a neutral face. Faces come back float32 (3, size, size).
     """
     crops = {"five": RandomFiveCrop, "random": v2.RandomCrop}
-    steps = [v2.Resize((load_size, load_size), antialias=True)]
+    steps = []
     if rotate or scale or shift:
         zoom = (1 - scale, 1 + scale)
+        steps.append(v2.Resize((load_size, load_size), antialias=True))
         steps.append(v2.RandomAffine(rotate, (shift, shift), zoom, interpolation=v2.InterpolationMode.BILINEAR))
-    steps += [crops[crop](size), v2.RandomHorizontalFlip()]
+    steps.append(ResizeCropFlip(load_size, crops[crop](size)))
     if jitter:
         steps.append(v2.ColorJitter(brightness=jitter, contrast=jitter))
-    steps.append(_to_float(mean, std))
+    steps.append(ToFloat(mean, std))
     if erase:
         steps.append(FaceOnly(v2.RandomErasing(erase, scale=(0.02, 0.2))))
     return v2.Compose(steps)
@@ -81,7 +141,7 @@ def eval_transform(size: int, load_size: int, mean: Sequence[float], std: Sequen
     return v2.Compose([
         v2.Resize((load_size, load_size), antialias=True),
         v2.CenterCrop((size, size)),
-        _to_float(mean, std),
+        ToFloat(mean, std),
     ])
 
 
@@ -101,10 +161,3 @@ class FaceOnly(torch.nn.Module):
     def forward(self, face, *others):
         face = self.transform(face)
         return (face, *others) if others else face
-
-
-def _to_float(mean: Sequence[float], std: Sequence[float]) -> v2.Transform:
-    steps = [v2.ToDtype(torch.float32, scale=True)]
-    if any(mean) or any(s != 1 for s in std):
-        steps.append(v2.Normalize(list(mean), list(std)))
-    return v2.Compose(steps)

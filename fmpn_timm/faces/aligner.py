@@ -150,7 +150,7 @@ def cut_faces(
         return AlignedFaces(AlignedFace(recipe.align(picture, p), box, p, float(score)) for box, p, score in found)
     given = recipe.detector == "dataset"
     reason = "the data set's landmarks mark no face" if given else f"{recipe.detector} found no face"
-    return AlignedFaces([_center(picture, recipe.size)] if missing == "center" else [], reason)
+    return AlignedFaces([_center(picture, recipe)] if missing == "center" else [], reason)
 
 
 def _check(policy: str, missing: str) -> None:
@@ -173,10 +173,11 @@ def _given_face(picture: np.ndarray, landmarks: np.ndarray | None, name: str) ->
     return Faces.in_picture(box, landmarks, np.ones(1), picture.shape)
 
 
-def _center(picture: np.ndarray, size: int) -> AlignedFace:
+def _center(picture: np.ndarray, recipe: Recipe) -> AlignedFace:
+    size = recipe.size
     height, width = picture.shape[:2]
     side = min(height, width)
     x, y = (width - side) // 2, (height - side) // 2
     interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     image = cv2.resize(picture[y:y + side, x:x + side], (size, size), interpolation=interpolation)
-    return AlignedFace(image, np.array([x, y, x + side, y + side], np.float32), None, 0.0)
+    return AlignedFace(recipe.colored(image), np.array([x, y, x + side, y + side], np.float32), None, 0.0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from fmpn_timm.errors import InputError
@@ -30,7 +31,8 @@ class Recipe:
         reference: Where the landmarks of an aligned face lie before the margin, five (x, y) as shares of the frame.
         weights: Weight of each landmark in the alignment.
         interpolation: ``linear``, ``cubic`` or ``area`` (linear after averaging down to about the size, no aliasing).
-        color: ``rgb``, the order of the channels; there is no other.
+        color: ``rgb``, the order of the channels, or ``grey``: the face's luma (ITU-R 601) in three equal channels, for
+            models that learnt from grey faces.
     """
 
     detector: str = "yunet"
@@ -50,8 +52,8 @@ class Recipe:
             raise InputError("A recipe has five reference landmarks and five weights.")
         if self.size < 8 or not -0.3 < self.margin < 3 or min(self.weights) < 0 or sum(w > 0 for w in self.weights) < 2:
             raise InputError(f"This recipe cuts no face: {self}.")
-        if self.interpolation not in ("linear", "cubic", "area") or self.color != "rgb":
-            raise InputError("A recipe's interpolation is linear, cubic or area, and its color rgb.")
+        if self.interpolation not in ("linear", "cubic", "area") or self.color not in ("rgb", "grey"):
+            raise InputError("A recipe's interpolation is linear, cubic or area, and its color rgb or grey.")
 
     @property
     def hash(self) -> str:
@@ -89,7 +91,14 @@ class Recipe:
         Returns:
             Aligned face, RGB uint8 (size, size, 3).
         """
-        return align_face(image, landmarks, self.size, self._frame(), np.asarray(self.weights), self.interpolation)
+        face = align_face(image, landmarks, self.size, self._frame(), np.asarray(self.weights), self.interpolation)
+        return self.colored(face)
+
+    def colored(self, face: np.ndarray) -> np.ndarray:
+        """The face, RGB uint8 (H, W, 3), in the recipe's color."""
+        if self.color == "rgb":
+            return face
+        return cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
     def matrix(self, landmarks: np.ndarray) -> np.ndarray:
         """What brings a pixel of the picture to its place in the face that ``align`` cuts out of it, (2, 3).

@@ -18,6 +18,7 @@ from torchvision import tv_tensors
 from fmpn_timm.data.transforms import model_transform
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import AlignedFace, AlignedFaces, Detector, FaceAligner, Recipe, create_detector
+from fmpn_timm.faces.detectors.yunet import VARIABLE as YUNET_FILE
 from fmpn_timm.hub import class_names, load_model, recipe_of, temperature_of
 from fmpn_timm.models import FMPN
 
@@ -46,7 +47,8 @@ class Predictor:
 
     The detector looks at a copy of the picture (YuNet: longest side at most 1,024 pixels), and the face is cut from the
     picture itself. Faces of less than some 10 pixels in that copy are missed; where small faces in large pictures
-    matter more than time, give ``detector=create_detector("yunet", max_side=4096)``.
+    matter more than time, give ``detector=create_detector("yunet", max_side=4096)``. YuNet's file comes from the Hub or
+    from ``FMPN_YUNET``; where it cannot be had, MTCNN takes its place and a warning says so.
 
     Args:
         model: A timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
@@ -95,8 +97,8 @@ class Predictor:
         cfg = self.model.pretrained_cfg
         self._transform, self._crop_pct = model_transform(cfg), cfg["crop_pct"]
         self.recipe = _recipe(model, cfg, recipe or recipe_of(model), detector)
-        if isinstance(detector, str):
-            detector = create_detector(detector)
+        if detector is None or isinstance(detector, str):
+            detector = _create_detector(self.recipe.detector)
         self._aligner = FaceAligner(self.recipe, detector, faces, missing)
         self._lock = threading.Lock()
 
@@ -229,6 +231,18 @@ def _recipe(model: str, cfg: dict[str, Any], recipe: Recipe | None, detector: st
                       f"{Recipe.detector} finds them.", stacklevel=3)
         return replace(recipe, detector=Recipe.detector)
     return recipe
+
+
+def _create_detector(name: str) -> Detector:
+    """The detector; MTCNN, whose weights need no download, where YuNet's cannot be had."""
+    try:
+        return create_detector(name)
+    except InputError as error:
+        if name != "yunet" or os.environ.get(YUNET_FILE):  # a file that was named is wrong
+            raise
+        warnings.warn(f"{error} Until then MTCNN finds the faces: slower, and their landmarks are less exact.",
+                      stacklevel=3)
+        return create_detector("mtcnn")
 
 
 def _frame(number: int, picture: Any) -> Frame:

@@ -9,10 +9,13 @@ import torch
 import torch.nn as nn
 from timm.models import build_model_with_cfg, get_pretrained_cfg
 
+from ._published import create_published, wants_published
+
 __all__ = ["OnBackbone", "backbone_cfg", "build_on_backbone", "prefixed"]
 
 PREFIX = "backbone."
-HOSTS = ("fmpn", "msca")  # these stand on a backbone and are none
+HOSTS = ("fmpn", "msca")  # names that begin so stand on a backbone and are none
+ANY_BACKBONE = ("fmpn", "fmpn_lite", "msca")  # of these the caller chooses it
 
 
 class OnBackbone(nn.Module):
@@ -91,13 +94,16 @@ def build_on_backbone(
     Args:
         model_cls: The class.
         cfg: The model's config on a backbone of this name.
-        variant: Name of the architecture; one of ``HOSTS`` where the caller chooses the backbone.
+        variant: Name of the architecture; one of ``ANY_BACKBONE`` where the caller chooses the backbone.
         backbone: Name of the backbone.
-        pretrained: Load weights of the whole model.
+        pretrained: Load weights of the whole model: the declared ones, unless the caller names others.
     """
+    if wants_published(pretrained, kwargs):
+        return create_published(variant, **kwargs)
     if pretrained or kwargs.get("pretrained_model_args") is not None:
         kwargs["pretrained_backbone"] = False  # the model's own weights, or a saved model's, replace the backbone's
-    if variant in HOSTS and not isinstance(kwargs.get("pretrained_cfg"), dict):  # its config follows from the backbone
+    # the config of a model on any backbone follows from that one
+    if variant in ANY_BACKBONE and not isinstance(kwargs.get("pretrained_cfg"), dict):
         kwargs["pretrained_cfg_overlay"] = dict(cfg(backbone), **(kwargs.get("pretrained_cfg_overlay") or {}))
     model = build_model_with_cfg(
         model_cls,

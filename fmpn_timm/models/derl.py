@@ -18,6 +18,8 @@ import torch.nn as nn
 from timm.layers import ClassifierHead, to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
+from ._features import feature_indices
+from ._published import create_published, wants_published
 from .grey import to_grey
 from .mask_generator import ConvBlock
 
@@ -366,7 +368,7 @@ class DeRL(nn.Module):
         assert output_fmt == "NCHW", "Output shape must be NCHW."
         pairs, encoded, _ = self._pairs(x)
         levels = [*pairs, encoded[-1]]
-        maps = [levels[n] for n in _take(indices)]
+        maps = [levels[n] for n in feature_indices(LEVELS, indices)]
         return maps if intermediates_only else (self._join(self._local(pairs), encoded[-1]), maps)
 
     @torch.jit.ignore
@@ -382,7 +384,7 @@ class DeRL(nn.Module):
             self.local = nn.ModuleList()
             self.head.reset(0, in_features=self.num_features)
             self.num_classes = 0
-        return _take(indices)
+        return feature_indices(LEVELS, indices)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """The combined features (B, num_features, 1, 1): local fully connected layers, then the bottleneck."""
@@ -396,17 +398,9 @@ class DeRL(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def _take(indices: Optional[Union[int, List[int]]]) -> List[int]:
-    """Which feature maps are meant: all, the last so many, or those named, from the end if negative."""
-    if indices is None:
-        return list(range(LEVELS))
-    if isinstance(indices, int):
-        indices = range(-indices, 0)
-    assert all(-LEVELS <= n < LEVELS for n in indices), f"feature indices {list(indices)} are not all of 0 to 4"
-    return [n % LEVELS for n in indices]
-
-
 def _create_derl(variant: str, pretrained: bool = False, **kwargs) -> DeRL:
+    if wants_published(pretrained, kwargs):
+        return create_published(variant, **kwargs)
     return build_model_with_cfg(
         DeRL,
         variant,

@@ -12,22 +12,20 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 import timm
 import torch
 import torch.nn as nn
-from timm.models import (
-    generate_default_cfgs,
-    get_pretrained_cfg,
-    group_parameters,
-    is_model,
-    model_entrypoint,
-    register_model,
-)
+from timm.models import generate_default_cfgs, group_parameters, register_model
 
 from ._backbone import OnBackbone, backbone_cfg, build_on_backbone, prefixed
+from .basis_generator import BasisMaskGenerator
 from .cosine import CosineLinear
 from .fusion import PriorFusion
 from .grey import to_grey
+from .lite_generator import LiteMaskGenerator
 from .mask_generator import MaskGenerator
 
-__all__ = ["FMPN", "FMPNOutput", "weights_source"]
+__all__ = ["FMPN", "FMPNOutput", "create_fmpn", "fmpn_cfg"]
+
+#: Mask generators by name, with their default widths and numbers of blocks.
+GENERATORS = {"paper": (MaskGenerator, 64, 4), "lite": (LiteMaskGenerator, 24, 3), "basis": (BasisMaskGenerator, 24, 3)}
 
 
 class FMPNOutput(NamedTuple):
@@ -52,8 +50,10 @@ class FMPN(OnBackbone):
         img_size: Input size for backbones that are built for one (vision transformers), in pixels.
         drop_rate: Classifier dropout of the backbone.
         drop_path_rate: Stochastic depth of the backbone.
-        generator_width: Channels of the mask generator at full resolution (64 in the paper).
-        generator_blocks: Residual blocks of the mask generator (4 in the paper).
+        generator: The mask generator: ``paper``, or one of ours that cost next to nothing, ``lite`` and ``basis``.
+        generator_width: Channels of the mask generator at its full resolution, its own default (paper: 64) if None.
+        generator_blocks: Residual blocks of the mask generator, its own default (paper: 4) if None.
+        generator_kwargs: Further arguments of the mask generator, JSON-serialisable, such as ``stride`` of ``lite``.
         fusion_init: How the fusion net starts, ``paper`` or ``face``, see ``PriorFusion``.
         backbone_mean: Channel means the backbone expects, its own config's if None.
         backbone_std: Channel standard deviations the backbone expects, its own config's if None.
@@ -63,8 +63,8 @@ class FMPN(OnBackbone):
             backbone's linear layer.
 
     Raises:
-        ValueError: The backbone is unknown, ``in_chans`` is neither 1 nor 3, or a cosine head cannot take the place of
-            the backbone's classifier.
+        ValueError: The backbone or the generator is unknown, ``in_chans`` is neither 1 nor 3, or a cosine head cannot
+            take the place of the backbone's classifier.
     """
 
     __jit_unused_properties__ = ["num_features", "head_hidden_size", "num_classes", "feature_info", "_model_args"]
@@ -78,8 +78,10 @@ class FMPN(OnBackbone):
             img_size: Optional[Union[int, Tuple[int, int]]] = None,
             drop_rate: Optional[float] = None,
             drop_path_rate: Optional[float] = None,
-            generator_width: int = 64,
-            generator_blocks: int = 4,
+            generator: str = "paper",
+            generator_width: Optional[int] = None,
+            generator_blocks: Optional[int] = None,
+            generator_kwargs: Optional[Dict[str, Any]] = None,
             fusion_init: str = "paper",
             backbone_mean: Optional[Sequence[float]] = None,
             backbone_std: Optional[Sequence[float]] = None,
@@ -93,11 +95,18 @@ class FMPN(OnBackbone):
         super().__init__()
         if in_chans not in (1, 3):
             raise ValueError(f"FMPN takes RGB faces (in_chans=3) or grey faces (in_chans=1), not in_chans={in_chans}.")
+        if generator not in GENERATORS:
+            raise ValueError(f"Unknown generator {generator!r}: choose one of {', '.join(GENERATORS)}.")
         cfg = backbone_cfg(backbone)
         self.in_chans = in_chans
         self.global_pool = global_pool
 
-        self.mask_generator = MaskGenerator(generator_width, generator_blocks, **dd)
+        generator_cls, width, blocks = GENERATORS[generator]
+        self._generator_size = (
+            width if generator_width is None else generator_width,
+            blocks if generator_blocks is None else generator_blocks,
+        )
+        self.mask_generator = generator_cls(*self._generator_size, **(generator_kwargs or {}), **dd)
         self.fusion = PriorFusion(in_chans, fusion_init, **dd)
         self.backbone = timm.create_model(
             backbone,
@@ -126,9 +135,10 @@ class FMPN(OnBackbone):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
     def _saved_args(self, args: Dict[str, Any]) -> Dict[str, Any]:
-        # The normalisation is saved, so that a later default of the backbone's cannot change a saved model.
+        # Sizes and normalisation are saved, so that no later default can change a saved model.
+        width, blocks = self._generator_size
         mean, std = self._backbone_norm
-        args = dict(args, backbone_mean=mean, backbone_std=std)
+        args = dict(args, generator_width=width, generator_blocks=blocks, backbone_mean=mean, backbone_std=std)
         # timm notes on the backbone what reset_classifier and set_input_size changed in it (ViT: fc_norm).
         recorded = getattr(self.backbone, "_model_args", {})
         ours = ("num_classes", "global_pool", "img_size", "drop_rate", "drop_path_rate")
@@ -258,58 +268,12 @@ class FMPN(OnBackbone):
         return self.backbone(self._normalize(self._fuse(x)[1]))
 
 
-def weights_folder(name: str) -> Optional[str]:
-    """Where the folder of an ``arch.tag`` lies on this machine. Importing ``fmpn_timm`` puts one here that knows."""
-    return None
+def create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs) -> FMPN:
+    return build_on_backbone(FMPN, fmpn_cfg, variant, backbone, pretrained, **kwargs)
 
 
-def weights_source(name: str) -> Optional[str]:
-    """Where the declared weights of a name (``arch`` or ``arch.tag``) of this package are.
-
-    Returns:
-        ``local-dir:<folder>`` where there is such a folder on this machine, else ``hf-hub:<repository>``; None if no
-        weights are declared, or the name is not of this package.
-    """
-    if not is_model(name) or model_entrypoint(name).__module__.partition(".")[0] != __name__.partition(".")[0]:
-        return None
-    cfg = get_pretrained_cfg(name)
-    if cfg is None or not cfg.hf_hub_id:
-        return None
-    folder = weights_folder(f"{cfg.architecture}.{cfg.tag}")
-    return f"local-dir:{folder}" if folder else f"hf-hub:{cfg.hf_hub_id}"
-
-
-def _create_published(variant: str, pretrained_cfg: Optional[str] = None, **kwargs) -> FMPN:
-    """The model of ``arch`` or ``arch.tag`` with its weights, as its own config.json says it was built."""
-    name = f"{variant}.{pretrained_cfg}" if pretrained_cfg else variant
-    source = weights_source(name)
-    if source is None:
-        raise RuntimeError(
-            f"No pretrained weights exist for {name}. Name a model that has some (hf-hub:<repository> or "
-            "local-dir:<folder>), or leave pretrained out; pretrained_backbone=True starts the backbone from its own."
-        )
-    try:
-        return timm.create_model(source, pretrained=True, **kwargs)
-    except OSError as error:
-        if source.startswith("local-dir:"):
-            raise
-        tag = get_pretrained_cfg(name).tag
-        raise RuntimeError(
-            f"No pretrained weights of {name} can be had ({type(error).__name__}): go online once, so that they come "
-            f"from {source}, or lay its folder at hub/{variant}.{tag} of a checkout of fmpn-timm."
-        ) from error
-
-
-def _create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs) -> FMPN:
-    overlay = kwargs.get("pretrained_cfg_overlay") or {}
-    named = any(overlay.get(key) for key in ("state_dict", "file", "url", "hf_hub_id", "source"))
-    if pretrained and not named and isinstance(kwargs.get("pretrained_cfg") or "", str):
-        return _create_published(variant, **kwargs)
-    return build_on_backbone(FMPN, _cfg, variant, backbone, pretrained, **kwargs)
-
-
-def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
-    """Config of FMPN in front of a backbone: its sizes and head, faces in [0, 1]."""
+def fmpn_cfg(backbone: str, **kwargs) -> Dict[str, Any]:
+    """timm's config of FMPN in front of a backbone: its sizes and head, faces in [0, 1]."""
     cfg = backbone_cfg(backbone)
     return dict(
         num_classes=7,
@@ -330,106 +294,105 @@ def _cfg(backbone: str, **kwargs) -> Dict[str, Any]:
     )
 
 
-# Trained weights are declared here by one line: "<arch>.<tag>": _cfg("<backbone>", hf_hub_id="<owner>/<arch>.<tag>").
-# Their own config.json says how they were built; it is read where they lie (``weights_source``).
+# Trained weights are declared by a line: "<arch>.<tag>": fmpn_cfg("<backbone>", hf_hub_id="<owner>/<arch>.<tag>").
 default_cfgs = generate_default_cfgs({
-    "fmpn": _cfg("inception_v3"),
-    "fmpn_inception_v3": _cfg("inception_v3"),
-    "fmpn_resnet18_small": _cfg("resnet18_small"),
-    "fmpn_resnet18": _cfg("resnet18"),
-    "fmpn_resnet50": _cfg("resnet50"),
-    "fmpn_resnet152": _cfg("resnet152"),
-    "fmpn_vgg16_bn": _cfg("vgg16_bn"),
-    "fmpn_densenet121": _cfg("densenet121"),
-    "fmpn_mobilenetv3_small_100": _cfg("mobilenetv3_small_100"),
-    "fmpn_mobilenetv3_large_100": _cfg("mobilenetv3_large_100"),
-    "fmpn_efficientnet_b0": _cfg("efficientnet_b0"),
-    "fmpn_convnext_tiny": _cfg("convnext_tiny"),
-    "fmpn_vit_small_patch16_224": _cfg("vit_small_patch16_224"),
-    "fmpn_swin_tiny_patch4_window7_224": _cfg("swin_tiny_patch4_window7_224"),
+    "fmpn": fmpn_cfg("inception_v3"),
+    "fmpn_inception_v3": fmpn_cfg("inception_v3"),
+    "fmpn_resnet18_small": fmpn_cfg("resnet18_small"),
+    "fmpn_resnet18": fmpn_cfg("resnet18"),
+    "fmpn_resnet50": fmpn_cfg("resnet50"),
+    "fmpn_resnet152": fmpn_cfg("resnet152"),
+    "fmpn_vgg16_bn": fmpn_cfg("vgg16_bn"),
+    "fmpn_densenet121": fmpn_cfg("densenet121"),
+    "fmpn_mobilenetv3_small_100": fmpn_cfg("mobilenetv3_small_100"),
+    "fmpn_mobilenetv3_large_100": fmpn_cfg("mobilenetv3_large_100"),
+    "fmpn_efficientnet_b0": fmpn_cfg("efficientnet_b0"),
+    "fmpn_convnext_tiny": fmpn_cfg("convnext_tiny"),
+    "fmpn_vit_small_patch16_224": fmpn_cfg("vit_small_patch16_224"),
+    "fmpn_swin_tiny_patch4_window7_224": fmpn_cfg("swin_tiny_patch4_window7_224"),
 })
 
 
 @register_model
 def fmpn(pretrained: bool = False, backbone: str = "inception_v3", **kwargs) -> FMPN:
     """FMPN in front of any timm model: ``timm.create_model("fmpn", backbone="resnet26d")``."""
-    return _create_fmpn("fmpn", backbone, pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn", backbone, pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_inception_v3(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with Inception v3, the paper's network."""
-    return _create_fmpn("fmpn_inception_v3", "inception_v3", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_inception_v3", "inception_v3", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_resnet18_small(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with a ResNet-18 for faces of some 48 pixels."""
-    return _create_fmpn("fmpn_resnet18_small", "resnet18_small", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_resnet18_small", "resnet18_small", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_resnet18(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with ResNet-18."""
-    return _create_fmpn("fmpn_resnet18", "resnet18", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_resnet18", "resnet18", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_resnet50(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with ResNet-50."""
-    return _create_fmpn("fmpn_resnet50", "resnet50", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_resnet50", "resnet50", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_resnet152(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with ResNet-152."""
-    return _create_fmpn("fmpn_resnet152", "resnet152", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_resnet152", "resnet152", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_vgg16_bn(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with VGG-16 (batch norm)."""
-    return _create_fmpn("fmpn_vgg16_bn", "vgg16_bn", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_vgg16_bn", "vgg16_bn", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_densenet121(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with DenseNet-121."""
-    return _create_fmpn("fmpn_densenet121", "densenet121", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_densenet121", "densenet121", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_mobilenetv3_small_100(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with MobileNetV3 small."""
-    return _create_fmpn("fmpn_mobilenetv3_small_100", "mobilenetv3_small_100", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_mobilenetv3_small_100", "mobilenetv3_small_100", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_mobilenetv3_large_100(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with MobileNetV3 large."""
-    return _create_fmpn("fmpn_mobilenetv3_large_100", "mobilenetv3_large_100", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_mobilenetv3_large_100", "mobilenetv3_large_100", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_efficientnet_b0(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with EfficientNet-B0."""
-    return _create_fmpn("fmpn_efficientnet_b0", "efficientnet_b0", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_efficientnet_b0", "efficientnet_b0", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_convnext_tiny(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with ConvNeXt tiny."""
-    return _create_fmpn("fmpn_convnext_tiny", "convnext_tiny", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_convnext_tiny", "convnext_tiny", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_vit_small_patch16_224(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with ViT small, 16-pixel patches."""
-    return _create_fmpn("fmpn_vit_small_patch16_224", "vit_small_patch16_224", pretrained=pretrained, **kwargs)
+    return create_fmpn("fmpn_vit_small_patch16_224", "vit_small_patch16_224", pretrained=pretrained, **kwargs)
 
 
 @register_model
 def fmpn_swin_tiny_patch4_window7_224(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with Swin tiny."""
     name = "swin_tiny_patch4_window7_224"
-    return _create_fmpn(f"fmpn_{name}", name, pretrained=pretrained, **kwargs)
+    return create_fmpn(f"fmpn_{name}", name, pretrained=pretrained, **kwargs)

@@ -15,6 +15,7 @@ import torch.nn as nn
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 
 from ._features import feature_indices
+from ._published import create_published, wants_published
 
 __all__ = ["FN2EN"]
 
@@ -169,6 +170,13 @@ def init_weights(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+def _create_fn2en(variant: str, pretrained: bool = False, **kwargs) -> FN2EN:
+    if wants_published(pretrained, kwargs):
+        return create_published(variant, **kwargs)
+    feature_cfg = dict(feature_cls="getter", out_indices=None)
+    return build_model_with_cfg(FN2EN, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+
+
 def _cfg(**kwargs) -> Dict[str, Any]:
     return dict(
         num_classes=7,
@@ -191,6 +199,4 @@ default_cfgs = generate_default_cfgs({"fn2en": _cfg()})
 @register_model
 def fn2en(pretrained: bool = False, **kwargs) -> FN2EN:
     """FaceNet2ExpNet: 10.6 M parameters."""
-    return build_model_with_cfg(
-        FN2EN, "fn2en", pretrained, feature_cfg=dict(feature_cls="getter", out_indices=None), **kwargs
-    )
+    return _create_fn2en("fn2en", pretrained=pretrained, **kwargs)

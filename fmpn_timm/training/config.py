@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ class TrainConfig:
         timeout: Seconds that a process waits for the others of the run before it gives them up.
         arm: ``fmpn``, ``no_prior`` (FMPN without L_M) or ``cnn`` (the backbone alone): the arms of the paper's Table I;
             or another system: ``derl`` and ``fn2en``, which have no backbone, and ``msca``.
+        per_arm: Options that differ for an arm, by its name, such as ``derl: {size: 64}``: they stand above all others.
         model_kwargs: Further arguments of the model, such as DeRL's ``unet: true`` or FN2EN's ``pools: 3``.
         backbone: Name of any timm model.
         backbone_kwargs: Further arguments of the backbone.
@@ -42,8 +43,9 @@ class TrainConfig:
         teacher: What FN2EN's convolutions learn from in stage 1: a timm name with weights, ``hf-hub:owner/name`` or
             ``local-dir:folder``; a network that was trained on faces, as the paper's.
         teacher_map: Which of the teacher's feature maps that is; from the end if negative.
-        generator_width: Channels of the mask generator at full resolution; the paper's is 64.
-        generator_blocks: Residual blocks of the mask generator; the paper's is 4.
+        generator: FMPN's mask generator: ``paper``, or one of ours that cost next to nothing: ``lite``, ``basis``.
+        generator_width: Channels of the mask generator at its full resolution; its own default (paper: 64) if none.
+        generator_blocks: Residual blocks of the mask generator; its own default (paper: 4) if none.
         fusion_init: How FMPN's fusion net starts: ``paper``, or ``face`` for training from scratch.
         dataset: Name of the data set, one of ``fmpn_timm.data.readers.READERS``.
         root: Folder of the data set.
@@ -108,13 +110,15 @@ class TrainConfig:
     timeout: int = 600
 
     arm: Literal["fmpn", "no_prior", "cnn", "derl", "fn2en", "msca"] = "fmpn"
+    per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     backbone: str = "resnet18"
     backbone_kwargs: dict[str, Any] = field(default_factory=dict)
     pretrained_backbone: bool = False
     init: str | None = None
-    generator_width: int = 64
-    generator_blocks: int = 4
+    generator: Literal["paper", "lite", "basis"] = "paper"
+    generator_width: int | None = None
+    generator_blocks: int | None = None
     fusion_init: Literal["paper", "face"] = "paper"
     teacher: str | None = None
     teacher_map: int = -1
@@ -178,7 +182,14 @@ class TrainConfig:
 
     def decisive(self) -> dict[str, Any]:
         """The options that decide what a run learns, JSON-serialisable."""
-        return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in INDIFFERENT}))
+        options = {k: v for k, v in asdict(self).items() if k not in INDIFFERENT}
+        if not self.per_arm:
+            del options["per_arm"]
+        return json.loads(json.dumps(options))
+
+    def of_arm(self, arm: str) -> "TrainConfig":
+        """The configuration with the options of an arm in their places."""
+        return replace(self, **{**self.per_arm.get(arm, {}), "arm": arm, "per_arm": {}})
 
     @property
     def folder(self) -> Path:
@@ -203,9 +214,11 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", defa
     args = _split_config(args)
     args = [str(CONFIGS / f"{a}.yaml") if before == "--config" and a in config_names() else a
             for before, a in zip(["", *args], args, strict=False)]
-    values = parser.parse_args(args)
-    values.pop("config")
-    return TrainConfig(**values.as_dict())
+    values = parser.parse_args(args).as_dict()
+    del values["config"]
+    for arm, own in values["per_arm"].items():  # so that a slip in them is told as one in the others
+        parser.parse_object({**values, **own, "arm": arm})
+    return TrainConfig(**values)
 
 
 def config_names() -> list[str]:

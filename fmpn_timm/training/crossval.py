@@ -51,7 +51,7 @@ class Plan:
 
     Attributes:
         dataset: The data set, also where it was prepared.
-        protocol: Its protocol; None for a prepared set that fits none.
+        protocol: Its protocol; None for a prepared set that fits none, and for a data set's own splits.
         available: Numbers of the folds that there are.
         folds: Those that are asked for.
         seeds: The seeds that are asked for.
@@ -67,9 +67,25 @@ class Plan:
     arms: tuple[str, ...]
     config: dict[str, Any]
 
+    @property
+    def own_splits(self) -> bool:
+        """Whether there are no folds but the splits that the data set comes with."""
+        return self.protocol is None and self.config["dataset"] != "prepared"
+
+    @property
+    def cut(self) -> str:
+        """How the data set is cut, in words."""
+        if self.own_splits:
+            return f"{self.config['train_split']} and {self.config['test_split']}"
+        return f"protocol {self.protocol}" if self.protocol else "prepared"
+
     def runs(self) -> list[tuple[str, int, int]]:
-        """Arm, seed and fold of each run, in the order in which they are trained: arms can be compared early."""
-        return [(arm, seed, fold) for seed in self.seeds for fold in self.folds for arm in self.arms]
+        """Arm, seed and fold of each run, in the order in which they are trained: arms can be compared early.
+
+        The backbone alone is the first of each fold, since others may start or learn from it.
+        """
+        arms = sorted(self.arms, key=lambda arm: arm != "cnn")
+        return [(arm, seed, fold) for seed in self.seeds for fold in self.folds for arm in arms]
 
 
 def cross_validate(
@@ -84,9 +100,9 @@ def cross_validate(
     epoch, and the test subjects are looked at once. A run that was stopped goes on from its last checkpoint.
 
     Args:
-        config: What all runs have in common; its name is the name of the cross-validation. In ``init`` and ``priors``,
-            ``{arm}``, ``{seed}`` and ``{fold}`` stand for the run's own, so that no run starts from what has seen its
-            test subjects.
+        config: What all runs have in common; its name is the name of the cross-validation. In ``init``, ``teacher`` and
+            ``priors``, ``{arm}``, ``{seed}`` and ``{fold}`` stand for the run's own and ``{runs}`` for the folder of
+            the cross-validation, so that no run starts or learns from what has seen its test subjects.
         arms: Names of arms, as ``TrainConfig.arm`` takes them.
         seeds: Seeds of weights, data order, augmentation and of the choice of validation subjects.
         folds: Numbers of folds; None for all.
@@ -196,7 +212,7 @@ Results = dict[tuple[str, int, int], Result]
 
 
 def _run_config(config: TrainConfig, arm: str, seed: int, fold: int) -> TrainConfig:
-    own = {"{arm}": arm, "{seed}": str(seed), "{fold}": str(fold)}
+    own = {"{arm}": arm, "{seed}": str(seed), "{fold}": str(fold), "{runs}": str(config.folder)}
 
     def fill(text: str | None) -> str | None:
         for place, value in own.items():
@@ -204,8 +220,8 @@ def _run_config(config: TrainConfig, arm: str, seed: int, fold: int) -> TrainCon
         return text
 
     name = f"{config.name}/{arm}/seed{seed}-fold{fold}"
-    return dataclasses.replace(config, name=name, arm=arm, seed=seed, fold=fold, resume="auto",
-                               init=fill(config.init), priors=fill(config.priors))
+    run = dataclasses.replace(config.of_arm(arm), name=name, seed=seed, fold=fold, resume="auto")
+    return dataclasses.replace(run, init=fill(run.init), teacher=fill(run.teacher), priors=fill(run.priors))
 
 
 def _train(run: TrainConfig) -> None:
@@ -244,7 +260,8 @@ def _enter(folder: Path, plan: Plan) -> None:
             asked, stored = (
                 {"dataset": p.dataset, "protocol": p.protocol, "folds": p.available, **p.config} for p in (plan, before)
             )
-            changed = [f"{k}: {stored.get(k)} -> {v}" for k, v in asked.items() if stored.get(k) != v]
+            changed = [f"{k}: {stored.get(k)} -> {asked.get(k)}" for k in {**stored, **asked}
+                       if stored.get(k) != asked.get(k)]
             if changed:
                 raise InputError(f"{folder} is a cross-validation of another configuration ({'; '.join(changed)}). "
                                  "Give the same options to go on, or another --name.")
@@ -419,15 +436,22 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
     config, arms, missing = plan.config, found["arms"], found["missing"]
     folds = {fold for measured in arms.values() for fold in measured["folds"]}
     masks = "built from the training subjects of each fold" if config["priors"] == "build" else config["priors"]
-    parts = [f"{plan.dataset}, {f'protocol {plan.protocol}' if plan.protocol else 'prepared'}, {len(folds)} of "
-             f"{len(plan.available)} folds, seed{'s' * (len(plan.seeds) > 1)} {', '.join(map(str, plan.seeds))}, "
-             f"{config['backbone']} at {config['size']} pixels.\nPrior masks: {masks}. The epoch is selected on "
-             f"{config['valid_fraction']:g} of the training subjects."]
+    count = "" if plan.own_splits else f", {len(folds)} of {len(plan.available)} folds"
+    selection = f"{config['valid_fraction']:g} of the training subjects"
+    if plan.own_splits and config["valid_split"]:
+        selection = f"split {config['valid_split']}"
+    parts = [f"{plan.dataset}, {plan.cut}{count}, seed{'s' * (len(plan.seeds) > 1)} "
+             f"{', '.join(map(str, plan.seeds))}, {config['backbone']} at {config['size']} pixels.\n"
+             f"Prior masks: {masks}. The epoch is selected on {selection}."]
+    parts += [f"{arm_label(arm)}, in other ways than the others: {json.dumps(own)}"
+              for arm, own in config.get("per_arm", {}).items() if arm in plan.arms]
     if arms:
         parts.append("\n".join(
             f"{arm_label(arm)}: {m['runs']} runs, {m['n']} tested faces; means of folds by seed, %: "
             + ", ".join(f"{100 * accuracy:.2f}" for accuracy in m["seeds"].values()) for arm, m in arms.items()
         ))
+    if len({tuple(m["folds"]) for m in arms.values()}) > 1:
+        parts.append("The arms stand on different folds: of the same ones are only the differences between two arms.")
     if missing:
         names = [f"{m['arm']} seed {m['seed']} fold {m['fold']}: {m['state']}" for m in missing]
         more = f"\nand {len(names) - 10} more" if len(names) > 10 else ""
@@ -435,14 +459,18 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
     tables = [table_one(arms, plan.dataset, plan.protocol, latex)] if arms else []
     tables += [comparisons(found["comparisons"], latex)] if found["comparisons"] else []
     notes = [NOTES] if arms else []
-    notes += [f"Published: {source}." for source in published_sources(plan.dataset, plan.protocol)]
+    sources = published_sources(plan.dataset, plan.protocol)
+    notes += [f"Published: {source}." for source in sources]
+    if plan.own_splits and sources:
+        notes.append("What is published of a data set with splits is of that which its papers report; it need not be "
+                     f"{config['test_split']}.")
     if latex:
         parts, notes = (["\n".join(f"% {line}" for line in part.splitlines()) for part in of] for of in (parts, notes))
     return "\n\n".join([*parts, *tables, *notes])
 
 
 def _draw(folder: Path, plan: Plan, found: Mapping[str, Any]) -> None:
-    of = f"{plan.dataset}, {plan.protocol or 'prepared'}"
+    of = f"{plan.dataset}, {plan.cut}"
     for arm, measured in found["arms"].items():
         title = f"{arm_label(arm)}, {of}: {measured['runs']} runs pooled"
         _draw_whole(folder / f"confusion-{arm}.png", draw_confusion,

@@ -7,7 +7,7 @@ from functools import partial
 from accelerate import Accelerator
 
 from fmpn_timm.data.protocols import PROTOCOLS, Fold, get_protocol
-from fmpn_timm.data.readers import read_faces
+from fmpn_timm.data.readers import READERS, read_faces
 from fmpn_timm.data.readers.prepared import prepared_folds
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.splits import split_by_subject
@@ -37,8 +37,8 @@ class Folds:
 
     Attributes:
         dataset: The data set, also where it was prepared.
-        protocol: Its protocol; None for a prepared set that fits none.
-        numbers: Numbers of the folds, ascending.
+        protocol: Its protocol; None for a prepared set that fits none, and for a data set's own splits.
+        numbers: Numbers of the folds, ascending; 0 alone for a data set's own splits.
         read: Gives a fold by its number.
     """
 
@@ -49,7 +49,7 @@ class Folds:
 
     @property
     def of(self) -> str:
-        return f"protocol {self.protocol} of {self.dataset}" if self.protocol else f"the prepared set of {self.dataset}"
+        return f"protocol {self.protocol} of {self.dataset}" if self.protocol else f"the data of {self.dataset}"
 
     @property
     def span(self) -> str:
@@ -59,9 +59,14 @@ class Folds:
 def find_folds(config: TrainConfig) -> Folds:
     """The folds of the configured protocol, or of the configured prepared set.
 
+    A data set without protocols, such as RAF-DB, has one fold, number 0: its own splits, if ``test_split`` is given.
+
     Raises:
-        InputError: The data set has no protocol, or the prepared set no folds.
+        InputError: The data set has no protocol and no test split is given, or the prepared set has no folds.
     """
+    if (config.dataset in READERS and config.dataset != "prepared" and config.dataset not in PROTOCOLS
+            and config.test_split and not config.protocol):
+        return Folds(config.dataset, None, (0,), lambda n: _own_splits(config))
     if config.dataset != "prepared":
         protocol = get_protocol(config.dataset, config.protocol)
         folds = protocol.cut(protocol.read(config.root, **config.data_options))
@@ -113,6 +118,11 @@ def _read_splits(config: TrainConfig) -> tuple[FaceSet, FaceSet | None, FaceSet 
         read_faces(config.dataset, config.root, split, **config.data_options) if split else None
         for split in (config.train_split, config.valid_split, config.test_split)
     )
+
+
+def _own_splits(config: TrainConfig) -> Fold:
+    train, valid, test = _read_splits(config)
+    return Fold(train, test, valid)
 
 
 def _read_fold(config: TrainConfig) -> tuple[FaceSet, FaceSet | None, FaceSet]:

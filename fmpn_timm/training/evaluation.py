@@ -1,5 +1,6 @@
 """Run a model over faces, and evaluate it on a data set."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from fmpn_timm.hub import class_names
 from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet, draw_sheet
 
-from .metrics import summarize, versions
+from .metrics import calibration_figures, summarize, versions
 from .processes import create_accelerator
 
-__all__ = ["evaluate", "leave_out_broken", "mean_masks", "predict"]
+__all__ = ["Answers", "answer", "evaluate", "leave_out_broken", "mean_masks", "predict"]
 
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -135,7 +136,26 @@ def leave_out_broken(
     return logits[labels >= 0], labels[labels >= 0], broken
 
 
-def evaluate(
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model says of a face set.
+
+    Attributes:
+        logits: (N, K), of the faces whose pictures are whole.
+        labels: (N,), their classes: the one hard label of each, also where raters' votes are known.
+        classes: K class names.
+        left_out: Samples by class that were left out, since the model does not know the class.
+        broken: Sources of the broken pictures.
+    """
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+    classes: tuple[str, ...]
+    left_out: dict[str, int]
+    broken: list[str]
+
+
+def answer(
         model: nn.Module,
         faces: FaceSet,
         flip: bool = False,
@@ -145,8 +165,8 @@ def evaluate(
         precision: str = "no",
         masks_path: str | Path | None = None,
         max_broken: float = 0.0,
-) -> dict[str, Any]:
-    """Evaluate a trained model on a face set, with the model's own preprocessing and class order.
+) -> Answers:
+    """Run a trained model over a face set, with the model's own preprocessing and class order.
 
     Args:
         model: A timm model whose config has ``label_names``.
@@ -158,10 +178,6 @@ def evaluate(
         precision: ``no`` (float32), ``bf16`` or ``fp16``.
         masks_path: Picture file to draw the mean motion mask of each class to, for FMPN models.
         max_broken: Largest share of the samples whose pictures may be broken; they are left out and listed.
-
-    Returns:
-        The figures of ``summarize``, and what they are of: ``dataset``, ``split``, ``rule``, ``options``, ``flip``,
-        ``left_out`` (samples by class), ``broken`` (sources of the broken pictures), ``versions``.
 
     Raises:
         InputError: More pictures are broken than may be, the data has classes the model does not know, or the model has
@@ -189,14 +205,45 @@ def evaluate(
         masks = mean_masks(model, loader, accelerator, classes, of, precision)
         if accelerator.is_main_process:
             draw_sheet(masks, masks_path)
+    return Answers(logits, labels, classes, unknown, broken)
+
+
+def evaluate(
+        model: nn.Module,
+        faces: FaceSet,
+        flip: bool = False,
+        temperature: float = 1.0,
+        **options: Any,
+) -> dict[str, Any]:
+    """Evaluate a trained model on a face set.
+
+    Args:
+        model: A timm model whose config has ``label_names``.
+        faces: The samples.
+        flip: Average the logits of each face and its mirror image.
+        temperature: What the logits are divided by (``hub.temperature_of``); of the figures only the calibration's
+            depend on it.
+        options: Further arguments of ``answer``.
+
+    Returns:
+        The figures of ``summarize`` and ``calibration_figures``, and what they are of: ``dataset``, ``split``,
+        ``rule``, ``temperature``, ``options``, ``flip``, ``left_out`` (samples by class), ``broken`` (sources of the
+        broken pictures), ``versions``.
+
+    Raises:
+        InputError: As ``answer``.
+    """
+    answers = answer(model, faces, flip, **options)
     return {
         "dataset": faces.dataset,
         "split": faces.split,
         "rule": faces.options.get("rule"),
-        **summarize(logits, labels, classes),
+        **summarize(answers.logits, answers.labels, answers.classes),
+        **calibration_figures(answers.logits, answers.labels, temperature),
+        "temperature": temperature,
         "options": faces.options,
         "flip": flip,
-        "left_out": unknown,
-        "broken": broken,
+        "left_out": answers.left_out,
+        "broken": answers.broken,
         "versions": versions(),
     }

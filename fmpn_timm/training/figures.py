@@ -12,7 +12,11 @@ from torch import nn
 
 from fmpn_timm.models import FMPN, DeRL, to_grey
 
-__all__ = ["Sheet", "draw_confusion", "draw_faces", "draw_folds", "draw_map", "draw_neutral", "sheet_of"]
+from .metrics import Reliability
+
+__all__ = [
+    "Sheet", "draw_confusion", "draw_faces", "draw_folds", "draw_map", "draw_neutral", "draw_reliability", "sheet_of"
+]
 
 
 def _pyplot():
@@ -224,6 +228,43 @@ def draw_map(
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, markerscale=2,
                 title="stars: class centres", title_fontsize=8)
     axis.set_title(title, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_reliability(bins: dict[str, Reliability], title: str, path: str | Path) -> None:
+    """Draw accuracy against confidence, and under it how often each confidence occurs, a column for each entry.
+
+    Args:
+        bins: By what stands above the column, such as ``before``.
+        title: What the faces are.
+        path: Picture file to write.
+    """
+    plt = _pyplot()
+    shape = dict(sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1))
+    figure, axes = plt.subplots(2, len(bins), figsize=(3.1 * len(bins) + 0.5, 4.6), **shape)
+    for (upper, lower), (name, found) in zip(axes.T, bins.items(), strict=True):
+        count, confidence, accuracy = (t.numpy() for t in (found.count, found.confidence, found.accuracy))
+        width, filled = 1 / len(count), count > 0
+        left = np.arange(len(count)) * width
+        style = dict(width=width, align="edge", edgecolor="white", linewidth=0.5)
+        upper.bar(left[filled], accuracy[filled], color="C0", label="accuracy", **style)
+        upper.plot((0, 1), (0, 1), color="grey", linewidth=0.8, linestyle="--", label="as sure as right")
+        upper.scatter(confidence[filled], accuracy[filled], s=14, color="C3", zorder=3,
+                      label="at the mean confidence")
+        upper.set_title(f"{name}: ECE {100 * found.ece:.1f} %", fontsize=9)
+        lower.bar(left, count / count.sum(), color="C7", **style)
+        lower.set_xlabel("confidence: probability of the predicted class", fontsize=8)
+        for axis in (upper, lower):
+            axis.set_xlim(0, 1)
+            axis.tick_params(labelsize=8)
+            axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylim(0, 1.02)
+    axes[0, 0].set_ylabel("share that is right", fontsize=8)
+    axes[1, 0].set_ylabel("share of faces", fontsize=8)
+    axes[0, 0].legend(fontsize=7, frameon=False, loc="upper left")
+    figure.suptitle(title, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -71,6 +71,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         KeyboardInterrupt: Ctrl-C; a checkpoint is written.
         SystemExit: SIGTERM; a checkpoint is written, and the status is 143.
     """
+    config = config.of_arm(config.arm)
     if config.batch_size % config.accumulate:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
     if config.size > config.load_size:
@@ -124,7 +125,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
     if accelerator.is_main_process:
         write_text(config.folder / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
     data = prepare_data(config, accelerator)
-    model = create_model(config, data.classes, data.train.recipe)
+    model = create_model(config, data.classes, data.train.recipe, data.priors)
     if config.sync_bn:
         model = convert_sync_batchnorm(model)
     if config.channels_last:

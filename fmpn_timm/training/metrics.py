@@ -1,17 +1,21 @@
-"""Figures of a classifier, all from its confusion matrix; and the versions they were made with."""
+"""Figures of a classifier, from its confusion matrix and its probabilities; and the versions they were made with."""
 
 import platform
+from dataclasses import dataclass
 from typing import Any
 
 import accelerate
 import timm
 import torch
 import torchvision
+from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 import fmpn_timm
 
-__all__ = ["summarize", "versions"]
+__all__ = ["Reliability", "calibration_figures", "reliability", "summarize", "versions"]
+
+BINS = 15  # as in Guo, Pleiss, Sun, Weinberger, `On Calibration of Modern Neural Networks`, ICML 2017
 
 
 def summarize(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -46,6 +50,51 @@ def summarize(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ..
         "confusion": confusion.tolist(),
         "classes": list(classes),
     }
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often a classifier is right when it is so sure, in bins of equal width over [0, 1].
+
+    Attributes:
+        count: Samples of each bin (15,).
+        confidence: Mean probability of the predicted class in each bin (15,); 0 in empty bins.
+        accuracy: Share of right predictions in each bin (15,); 0 in empty bins.
+    """
+
+    count: torch.Tensor
+    confidence: torch.Tensor
+    accuracy: torch.Tensor
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, in [0, 1]: |accuracy - confidence|, mean over the samples."""
+        gaps = (self.accuracy - self.confidence).abs() * self.count
+        return float(gaps.sum() / self.count.sum().clamp(min=1))
+
+
+def reliability(logits: torch.Tensor, labels: torch.Tensor, temperature: float = 1.0) -> Reliability:
+    """Confidence and accuracy of a classifier by bins of its confidence.
+
+    Args:
+        logits: (N, K).
+        labels: (N,) in [0, K).
+        temperature: What the logits are divided by.
+    """
+    confidence, predicted = (logits.double() / temperature).softmax(1).max(1)
+    bins = (confidence * BINS).long().clamp(max=BINS - 1)
+    count = torch.bincount(bins, minlength=BINS).double()
+    sums = (torch.bincount(bins, of.double(), minlength=BINS) for of in (confidence, predicted == labels))
+    return Reliability(count, *(of / count.clamp(min=1) for of in sums))
+
+
+def calibration_figures(logits: torch.Tensor, labels: torch.Tensor, temperature: float = 1.0) -> dict[str, float]:
+    """How far probabilities can be believed: ``ece`` in [0, 1] (15 bins), ``nll`` in nats, mean over the samples.
+
+    Arguments as for ``reliability``.
+    """
+    nll = F.cross_entropy(logits.double() / temperature, labels)
+    return {"ece": round(reliability(logits, labels, temperature).ece, 4), "nll": round(float(nll), 4)}
 
 
 def versions() -> dict[str, str]:

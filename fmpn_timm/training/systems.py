@@ -9,11 +9,13 @@ import torch
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from timm.task import TrainingTask
 from torch import nn
+from torchvision.transforms.v2.functional import center_crop
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, check_recipe
 from fmpn_timm.hub import load_model, recipe_of, weights_of
-from fmpn_timm.models import FMPN, FN2EN, MSCA, CosineLinear, DeRL
+from fmpn_timm.models import FMPN, FN2EN, MSCA, BasisMaskGenerator, CosineLinear, DeRL
+from fmpn_timm.priors import MaskSet
 from fmpn_timm.tasks import (
     ClassificationTask,
     DeexpressionTask,
@@ -69,13 +71,19 @@ def create_stages(config: TrainConfig, model: nn.Module) -> list[Stage]:
     return STAGES[config.arm](config, model)
 
 
-def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe | None) -> nn.Module:
+def create_model(
+        config: TrainConfig,
+        classes: tuple[str, ...],
+        recipe: Recipe | None,
+        priors: MaskSet | None = None,
+) -> nn.Module:
     """The model of the configured arm, from ``--init`` where that is given.
 
     Args:
         config: The run's configuration.
         classes: Class names in the order of the logits.
         recipe: How the faces of the run were cut.
+        priors: The run's prior masks, which the generator ``basis`` mixes; None if it has none.
 
     Raises:
         InputError: The backbone is unknown or does not take the options, or the initial weights do not fit.
@@ -91,7 +99,7 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
                 f"--init {config.init}: a {type(initial).__name__} cannot be trained as --arm {config.arm}. "
                 f"Give weights of a {MODELS[config.arm].__name__}, or another --arm."
             )
-    name, kwargs = _name_and_options(config)
+    name, kwargs = _name_and_options(config, len(classes))
     sized = name if config.arm in WITHOUT_BACKBONE else config.backbone
     if timm.is_model(sized) and timm.get_pretrained_cfg_value(sized, "fixed_input_size"):
         kwargs["img_size"] = config.size
@@ -102,6 +110,8 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
             if isinstance(model, MSCA):
                 initial.prune_intermediate_layers(model.indices, prune_norm=True)  # as MSCA has it
             model.backbone.load_state_dict(initial.state_dict())
+        if isinstance(getattr(model, "mask_generator", None), BasisMaskGenerator):
+            model.mask_generator.set_masks(_masks_to_mix(config, priors))
         return model
     except InputError:
         raise
@@ -116,7 +126,15 @@ def create_model(config: TrainConfig, classes: tuple[str, ...], recipe: Recipe |
         raise InputError(f"{name}: {error} Check --size, --model_kwargs, --backbone and --backbone_kwargs.") from error
 
 
-def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
+def _masks_to_mix(config: TrainConfig, priors: MaskSet | None) -> torch.Tensor:
+    """The prior masks (K, H, W) where they lie in the middle crop of a face."""
+    if priors is None:
+        raise InputError(f"--generator basis mixes prior masks, and --arm {config.arm} has none: take --arm fmpn, or "
+                         "--generator lite.")
+    return center_crop(priors.place(config.mask_box, config.load_size).masks, [config.size, config.size])
+
+
+def _name_and_options(config: TrainConfig, num_classes: int) -> tuple[str, dict[str, Any]]:
     """The timm name of the configured model and what ``timm.create_model`` is told."""
     if config.arm in WITHOUT_BACKBONE:
         return config.arm, dict(config.model_kwargs)
@@ -131,13 +149,16 @@ def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
     )
     if config.arm != "msca":
         kwargs |= dict(
-            generator_width=config.generator_width,
-            generator_blocks=config.generator_blocks,
+            **{key: getattr(config, key) for key in ("generator_width", "generator_blocks")
+               if getattr(config, key) is not None},
             fusion_init=config.fusion_init,
         )
         if needs_cosines(config.loss):
             kwargs["cosine_head"] = True
-    family = "msca" if config.arm == "msca" else "fmpn"
+        if config.generator == "basis":
+            kwargs["generator"] = "basis"
+            kwargs["generator_kwargs"] = {"masks": num_classes, **kwargs.get("generator_kwargs", {})}
+    family = "msca" if config.arm == "msca" else "fmpn_lite" if config.generator == "lite" else "fmpn"
     name = f"{family}_{config.backbone}"
     return (name, kwargs) if timm.is_model(name) else (family, dict(kwargs, backbone=config.backbone))
 

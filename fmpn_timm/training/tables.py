@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fmpn_timm.data.protocols import FMPN, FN2EN
+from fmpn_timm.data.protocols import DERL, FMPN, FN2EN
 
 __all__ = [
     "ARMS",
@@ -13,7 +13,9 @@ __all__ = [
     "arm_label",
     "arms_table",
     "comparisons",
+    "costs_table",
     "published_sources",
+    "published_table",
     "sort_arms",
     "table_one",
 ]
@@ -22,6 +24,10 @@ __all__ = [
 ARMS = {"cnn": "CNN (backbone alone)", "no_prior": "FMPN without L_M", "fmpn": "FMPN"}
 
 CKPLUS, MMI, AFFECTNET = ("ckplus", "fmpn"), ("mmi", "fmpn"), ("affectnet", None)
+OULU, BU3DFE, BP4D = ("oulu_casia", "vl-strong"), ("bu3dfe", "derl"), ("bp4d", "derl")
+
+MSCA = ("the abstract of Wen, Zhou, Gan, Luo, a multiscale network with channel-wise self-attention and center cosine "
+        "loss, 2024 (of AffectNet it does not say how many classes)")
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Method:
         sees: ``sequence`` or ``image``.
         published: Published accuracies in percent, by data set and protocol (None where there are no folds).
         source: Where they were published.
+        sources: Where those were published that stand elsewhere.
         arm: The arm that is this method in our hands, if any.
     """
 
@@ -40,6 +47,7 @@ class Method:
     sees: str
     published: Mapping[tuple[str, str | None], float] = field(default_factory=dict)
     source: str = f"Table I of {FMPN}"
+    sources: Mapping[tuple[str, str | None], str] = field(default_factory=dict)
     arm: str | None = None
 
 
@@ -50,9 +58,11 @@ METHODS = (
     Method("DTAGN", "sequence", {CKPLUS: 97.25, MMI: 70.24}),
     Method("STM-ExpLet", "sequence", {CKPLUS: 94.19, MMI: 75.12}),
     Method("IACNN", "image", {CKPLUS: 95.37, MMI: 71.55}),
-    Method("DeRL", "image", {CKPLUS: 97.30, MMI: 73.23}, arm="derl"),
-    Method("FaceNet2ExpNet", "image", {("ckplus", "fn2en-6"): 98.6, ("ckplus", "fn2en-8"): 96.8,
-                                       ("oulu_casia", "vl-strong"): 87.71, ("tfd", "official"): 88.9}, FN2EN, "fn2en"),
+    Method("DeRL", "image", {CKPLUS: 97.30, MMI: 73.23, OULU: 88.0, BU3DFE: 84.17, BP4D: 81.39},
+           sources=dict.fromkeys((OULU, BU3DFE, BP4D), f"{DERL}, as recalled, not checked"), arm="derl"),
+    Method("FaceNet2ExpNet", "image", {("ckplus", "fn2en-6"): 98.6, ("ckplus", "fn2en-8"): 96.8, OULU: 87.71,
+                                       ("tfd", "official"): 88.9, ("sfew", None): 55.15}, FN2EN, arm="fn2en"),
+    Method("MSCA", "image", {("rafdb", None): 89.63, AFFECTNET: 61.82, ("ferplus", None): 91.15}, MSCA, arm="msca"),
     Method(ARMS["cnn"], "image", {CKPLUS: 90.78, MMI: 68.81, AFFECTNET: 60.86}, arm="cnn"),
     Method(ARMS["no_prior"], "image", {CKPLUS: 91.82, MMI: 63.10, AFFECTNET: 60.01}, arm="no_prior"),
     Method(ARMS["fmpn"], "image", {CKPLUS: 98.06, MMI: 82.74, AFFECTNET: 61.52}, arm="fmpn"),
@@ -132,7 +142,33 @@ def table_one(
 
 def published_sources(dataset: str, protocol: str | None) -> list[str]:
     """Where the published figures of a protocol stand."""
-    return list(dict.fromkeys(m.source for m in METHODS if (dataset, protocol) in m.published))
+    key = dataset, protocol
+    return list(dict.fromkeys(m.sources.get(key, m.source) for m in METHODS if key in m.published))
+
+
+def published_table(arms: Sequence[str]) -> str:
+    """Every published figure of the methods that some arms are, as a Markdown table with its source."""
+    rows = [
+        [m.label, dataset, protocol or "-", f"{accuracy:.2f}", m.sources.get((dataset, protocol), m.source)]
+        for m in METHODS if m.arm in arms for (dataset, protocol), accuracy in m.published.items()
+    ]
+    return _markdown(["method", "data set", "protocol", "published accuracy, %", "source"], rows)
+
+
+def costs_table(costs: Mapping[str, Mapping[str, Any]]) -> str:
+    """What arms cost, as a Markdown table.
+
+    Args:
+        costs: By arm, ``stages`` (epochs, by the stage's name), ``training_seconds`` (of a run, the mean of all),
+            ``parameters``, ``gmacs`` (multiply-accumulates of a face, in 10^9) and ``images_per_second``.
+    """
+    header = ["arm", "stages: epochs", "training of a run, s", "parameters, M", "GMACs", "faces/s"]
+    rows = [
+        [arm_label(arm), ", ".join(f"{name}: {epochs}" for name, epochs in c["stages"].items()),
+         f"{c['training_seconds']:.0f}", f"{c['parameters'] / 1e6:.2f}", f"{c['gmacs']:.3f}",
+         f"{c['images_per_second']:.0f}"] for arm, c in costs.items()
+    ]
+    return _markdown(header, rows)
 
 
 def comparisons(pairs: Sequence[Mapping[str, Any]], latex: bool = False) -> str:

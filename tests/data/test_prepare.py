@@ -11,7 +11,7 @@ from PIL import Image
 
 from fmpn_timm.data import prepare
 from fmpn_timm.data.prepare import prepare_faces
-from fmpn_timm.data.readers import read_faces
+from fmpn_timm.data.readers import prepared, read_faces
 from fmpn_timm.data.readers.drawn import read_drawn
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
@@ -96,6 +96,16 @@ def test_what_was_prepared_is_read_back(drawn, tmp_path):
             b.source, b.expression, b.subject, b.sequence, b.frame)
         np.testing.assert_array_equal(a.picture(), b.picture())
     assert (tmp_path / "out/train.png").stat().st_size > 5_000
+
+
+def test_a_large_split_is_read_face_by_face(drawn, tmp_path, monkeypatch):
+    """Over more than one group of rows, with the same faces as a small one, which is kept."""
+    prepare_faces(drawn, tmp_path / "out", progress=False)
+    kept = read_faces("prepared", tmp_path / "out", "train").samples
+    monkeypatch.setattr(prepared, "KEPT", 0)
+    assert len(kept) > prepare.ROW_GROUP
+    for a, b in zip(kept, read_faces("prepared", tmp_path / "out", "train").samples, strict=True):
+        assert (a.picture() == b.picture()).all()
 
 
 def test_datasets_reads_it(drawn, tmp_path):

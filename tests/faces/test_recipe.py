@@ -62,6 +62,15 @@ def test_weights_favour_their_landmarks():
     assert Recipe(size=80).align(picture(moved), moved)[y, x].min() < 200
 
 
+def test_grey_recipe_gives_luma_in_three_channels():
+    image = np.zeros((40, 40, 3), np.uint8)
+    image[..., 0] = 200  # red
+    face = Recipe(size=16, color="grey").align(image, POINTS)
+    assert face.shape == (16, 16, 3) and np.ptp(face.astype(int), axis=2).max() == 0
+    assert abs(int(face[8, 8, 0]) - 0.299 * 200) < 2
+    assert Recipe(color="grey").hash != Recipe().hash
+
+
 def test_another_recipe_is_refused_and_can_be_allowed():
     check_recipe(Recipe(), Recipe(), "x")
     check_recipe(Recipe(), None, "x")

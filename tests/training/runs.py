@@ -1,9 +1,30 @@
-"""What tests of whole runs share: a run that is stopped, and a look at what each stage changes."""
+"""What tests of whole runs share: a run that guesses, one that is stopped, and a look at what each stage changes."""
+
+import json
 
 import pytest
 import torch
 
 from fmpn_timm.training import TrainConfig, loop, train
+from fmpn_timm.training.data import find_folds
+from fmpn_timm.training.metrics import summarize
+from fmpn_timm.training.predictions import predictions_csv
+
+
+def guess(config: TrainConfig, skill: float) -> None:
+    """Write what cross-validation reads of the run of a fold, with guesses of which a share is right."""
+    fold = find_folds(config).read(config.fold)
+    classes = fold.test.classes
+    labels = torch.tensor([classes.index(s.expression) for s in fold.test.samples])
+    generator = torch.Generator().manual_seed(100 * config.seed + config.fold)
+    wrong = torch.rand(len(labels), generator=generator) > skill
+    logits = torch.nn.functional.one_hot((labels + wrong) % len(classes), len(classes)).float()
+    config.folder.mkdir(parents=True)
+    (config.folder / "predictions.csv").write_text(predictions_csv(fold.test, logits, labels, classes))
+    (config.folder / "summary.json").write_text(json.dumps({
+        "metrics": summarize(logits, labels, classes), "samples": {"train": 90, "valid": 10, "test": len(labels)},
+        "best_epoch": 1, "training_seconds": 2, "parameters": 3, "versions": {},
+    }))
 
 
 def train_until(config: TrainConfig, epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ import typing
 
 import pytest
 
+from fmpn_timm.errors import InputError
 from fmpn_timm.tasks import LOSSES
+from fmpn_timm.training import train
 from fmpn_timm.training.config import CONFIGS, TrainConfig, config_names, parse_config
 
 
@@ -34,7 +36,52 @@ def test_the_papers_recipe():
     assert stage1 == (300, 1e-4, 32) and stage2 == (200, 1e-4, 1e-5, 16, 0.1, 1.0)
     assert (config.optimizer, config.beta1, config.schedule) == ("adam", 0.5, "linear")
     assert (config.backbone, config.size, config.load_size, config.crop) == ("inception_v3", 299, 320, "five")
-    assert (config.generator_width, config.generator_blocks) == (64, 4)
+    assert (config.generator, config.generator_width, config.generator_blocks) == ("paper", None, None)
+
+
+def test_options_of_an_arm_stand_above_the_others():
+    config = parse_config(["--lr", "0.5", "--per_arm", "{derl: {lr: 0.25, size: 32}}"])
+    assert (config.of_arm("cnn").lr, config.of_arm("derl").lr, config.of_arm("derl").size) == (0.5, 0.25, 32)
+    assert config.of_arm("derl").arm == "derl" and "per_arm" in config.decisive()
+    assert "per_arm" not in config.of_arm("derl").decisive()  # so that runs from before it was there can go on
+
+
+def test_a_run_takes_the_options_of_its_arm(tmp_path):
+    config = TrainConfig(output=str(tmp_path), arm="cnn", per_arm={"cnn": {"batch_size": 3, "accumulate": 2}})
+    with pytest.raises(InputError, match="--batch_size 3 must be a multiple of --accumulate 2"):
+        train(config)
+
+
+@pytest.mark.parametrize("base", ["ict_hard", "ferplus", "paper"])
+def test_configurations_of_the_whole_zoo_stand_on_another(base):
+    zoo = f"zoo_{base.removesuffix('_hard')}"
+    alone, config = parse_config(["--config", base]), parse_config(["--config", base, "--config", zoo])
+    assert config.name == zoo.replace("_", "-") and list(config.per_arm) == ["derl", "fn2en", "msca"]
+    assert dataclasses.replace(config, name=alone.name).of_arm("fmpn") == alone.of_arm("fmpn")
+    if base != "paper":  # the same budget
+        assert all(config.of_arm(arm).epochs == alone.epochs for arm in config.per_arm)
+
+
+@pytest.mark.parametrize("system", ["derl", "fn2en", "msca"])
+def test_recipes_of_the_paper_zoo_are_the_systems_own(system):
+    config = parse_config(["--config", "paper", "--config", "zoo_paper"]).of_arm(system)
+    text = (CONFIGS / f"{system}.yaml").read_text()
+    fields = {line.split(":")[0] for line in text.splitlines() if line and line[0].isalpha()}
+    if system == "derl":  # its file is for drawn faces
+        fields -= {"dataset", "data_options", "train_split", "valid_split", "test_split", "cache", "epochs",
+                   "mask_epochs"}
+    own = parse_config(["--config", system])
+    for field in fields - {"name"}:
+        assert getattr(config, field) == getattr(own, field), field
+
+
+@pytest.mark.parametrize(
+    ("own", "word"), [("{leg: {lr: 1}}", "leg"), ("{derl: {wings: 2}}", "wings"), ("{derl: {lr: fast}}", "fast")]
+)
+def test_bad_options_of_an_arm_are_refused(own, word, capsys):
+    with pytest.raises(SystemExit):
+        parse_config(["--per_arm", own])
+    assert word in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("args", [["--wings", "2"], ["--arm", "leg"], ["--lr", "fast"], ["--config", "nowhere"]])

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 pytest.importorskip("scipy")
 
@@ -16,9 +15,8 @@ from fmpn_timm import cli
 from fmpn_timm.errors import InputError
 from fmpn_timm.training import TrainConfig, crossval
 from fmpn_timm.training.crossval import cross_validate, report
-from fmpn_timm.training.data import find_folds
-from fmpn_timm.training.metrics import summarize
-from fmpn_timm.training.predictions import predictions_csv
+from tests.data.readers.base import write_picture
+from tests.training.runs import guess
 
 SKILL = {"cnn": 0.5, "no_prior": 0.6, "fmpn": 0.9}
 
@@ -34,24 +32,12 @@ def trained(monkeypatch) -> list[str]:
     """Names of the runs that were trained, by a training that guesses with the skill of the arm."""
     names = []
 
-    def guess(config: TrainConfig) -> None:
+    def train(config: TrainConfig) -> None:
         names.append(config.name)
         assert config.resume == "auto" and crossval._claim_path(config.folder).is_file()
-        fold = find_folds(config).read(config.fold)
-        classes = fold.test.classes
-        labels = torch.tensor([classes.index(s.expression) for s in fold.test.samples])
-        generator = torch.Generator().manual_seed(100 * config.seed + config.fold)
-        wrong = torch.rand(len(labels), generator=generator) > SKILL[config.arm]
-        logits = torch.nn.functional.one_hot((labels + wrong) % len(classes), len(classes)).float()
-        config.folder.mkdir(parents=True)
-        text = predictions_csv(fold.test, logits, labels, classes)
-        (config.folder / "predictions.csv").write_text(text)
-        (config.folder / "summary.json").write_text(json.dumps({
-            "metrics": summarize(logits, labels, classes), "samples": {"train": 90, "valid": 10, "test": len(labels)},
-            "best_epoch": 1, "training_seconds": 2, "parameters": 3, "versions": {},
-        }))
+        guess(config, SKILL[config.arm])
 
-    monkeypatch.setattr(crossval, "train", guess)
+    monkeypatch.setattr(crossval, "train", train)
     return names
 
 
@@ -96,6 +82,7 @@ def test_parts_of_it_go_into_one_report_and_nothing_is_trained_twice(config, tra
     assert [(m["arm"], m["fold"], m["state"]) for m in whole["missing"]] == [
         ("fmpn", 0, "not begun"), ("fmpn", 1, "not begun"), ("cnn", 3, "not begun")]
     assert "Missing 3 of 8 runs" in whole["text"]
+    assert "different folds" in whole["text"] and "different folds" not in part["text"]
     cross_validate(config, ["cnn", "fmpn"], [0], folds=[0, 1, 2, 3])
     assert len(trained) == 8 and not report(config.folder)["missing"]
 
@@ -142,10 +129,46 @@ def test_stopped_run_gives_its_claim_back_and_is_named(config, monkeypatch):
 
 def test_each_run_may_start_from_weights_and_masks_of_its_own_fold(config, monkeypatch):
     seen = []
-    monkeypatch.setattr(crossval, "train", lambda run: seen.append((run.init, run.priors)))
-    init = "local-dir:runs/backbone/{arm}/seed{seed}-fold{fold}/model"
-    cross_validate(dataclasses.replace(config, init=init, priors="ck-{fold}.safetensors"), ["cnn"], [5], [2, 3])
-    assert seen == [(f"local-dir:runs/backbone/cnn/seed5-fold{n}/model", f"ck-{n}.safetensors") for n in (2, 3)]
+    monkeypatch.setattr(crossval, "train", lambda run: seen.append((run.init, run.teacher, run.priors)))
+    options = dict(init="local-dir:runs/backbone/{arm}/seed{seed}-fold{fold}/model", priors="ck-{fold}.safetensors",
+                   teacher="local-dir:{runs}/cnn/seed{seed}-fold{fold}/model")
+    cross_validate(dataclasses.replace(config, **options), ["cnn"], [5], [2, 3])
+    assert seen == [
+        (f"local-dir:runs/backbone/cnn/seed5-fold{n}/model", f"local-dir:{config.folder}/cnn/seed5-fold{n}/model",
+         f"ck-{n}.safetensors") for n in (2, 3)]
+
+
+def test_an_arm_may_have_options_of_its_own_and_the_report_says_so(config, monkeypatch):
+    seen = []
+
+    def train(run: TrainConfig) -> None:
+        seen.append((run.arm, run.lr, run.loss, run.per_arm))
+        guess(run, 0.5)
+
+    monkeypatch.setattr(crossval, "train", train)
+    own = {"msca": {"lr": 0.5, "loss": "center_cosine"}, "derl": {"size": 32}}
+    config = dataclasses.replace(config, per_arm=own)
+    text = cross_validate(config, ["msca", "cnn"], [0], [0])["text"]
+    assert seen == [("cnn", config.lr, "cross_entropy", {}), ("msca", 0.5, "center_cosine", {})]
+    assert 'MSCA, in other ways than the others: {"lr": 0.5, "loss": "center_cosine"}' in text and "DeRL" not in text
+    with pytest.raises(InputError, match="another configuration .per_arm: "):
+        cross_validate(dataclasses.replace(config, per_arm={}), ["cnn"], [0], [0])
+
+
+def test_a_data_set_with_splits_of_its_own_is_one_fold(config, trained, tmp_path):
+    names = [f"{part}_{n:04d}" for part in ("train", "test") for n in range(14)]
+    for seed, name in enumerate(names):
+        write_picture(tmp_path / "rafdb/Image/aligned" / f"{name}_aligned.jpg", seed)
+    (tmp_path / "rafdb/EmoLabel").mkdir()
+    lines = (f"{name}.jpg {1 + n % 7}\n" for n, name in enumerate(names))
+    (tmp_path / "rafdb/EmoLabel/list_patition_label.txt").write_text("".join(lines))
+    config = dataclasses.replace(config, dataset="rafdb", root=str(tmp_path / "rafdb"), data_options={})
+    with pytest.raises(InputError, match="rafdb has no protocol with folds"):
+        cross_validate(config, ["cnn"], [0])
+    found = cross_validate(dataclasses.replace(config, test_split="test"), ["cnn", "fmpn"], [0, 1])
+    assert trained == ["cv/cnn/seed0-fold0", "cv/fmpn/seed0-fold0", "cv/cnn/seed1-fold0", "cv/fmpn/seed1-fold0"]
+    assert found["arms"]["fmpn"]["n"] == 28 and found["arms"]["cnn"]["fold_interval"] is None
+    assert "rafdb, train and test, seeds 0, 1, test_resnet" in found["text"] and "MSCA | image | 89.63" in found["text"]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Tests of the figures of a classifier."""
 
 import json
+import math
 
 import pytest
 import torch
+from torchmetrics.functional.classification import multiclass_calibration_error
 
-from fmpn_timm.training.metrics import summarize, versions
+from fmpn_timm.training.metrics import calibration_figures, reliability, summarize, versions
 
 
 def test_figures_of_a_small_confusion():
@@ -24,3 +26,21 @@ def test_figures_of_a_small_confusion():
 
 def test_versions_name_what_decides_a_result():
     assert {"fmpn_timm", "torch", "torchvision", "timm", "accelerate", "python"} == set(versions())
+
+
+def test_calibration_error():
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(3000, 8, generator=generator)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    for temperature in (0.5, 1.0, 3.0):
+        probabilities = (logits / temperature).softmax(1)
+        expected = multiclass_calibration_error(probabilities, labels, num_classes=8, n_bins=15)
+        assert reliability(logits, labels, temperature).ece == pytest.approx(float(expected), abs=1e-4)
+    sure = torch.tensor([[0.0, 50.0]] * 4)  # all in the last bin, three of four right
+    found = reliability(sure, torch.tensor([1, 1, 1, 0]))
+    assert found.ece == pytest.approx(0.25) and found.count.tolist() == [0] * 14 + [4]
+
+
+def test_calibration_figures_of_a_coin():
+    figures = calibration_figures(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
+    assert figures == {"ece": 0.0, "nll": round(math.log(2), 4)}

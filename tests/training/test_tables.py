@@ -7,7 +7,9 @@ from fmpn_timm.training.tables import (
     arm_label,
     arms_table,
     comparisons,
+    costs_table,
     published_sources,
+    published_table,
     sort_arms,
     table_one,
 )
@@ -41,6 +43,22 @@ def test_nothing_published_and_an_arm_that_the_paper_does_not_have():
     assert "published" not in text
     assert list(rows(text)) == ["mine", "CNN (backbone alone)", "FMPN"]
     assert rows(text)["mine"] == ["90.12", "88.0 to 100.0", "90.00", "-", "85.00"]
+
+
+def test_published_figures_of_systems_come_with_their_sources():
+    text = published_table(["msca", "derl", "mine"])
+    found = [line for line in text.splitlines() if line.startswith("| MSCA")]
+    assert [line.split(" | ")[1:4] for line in found] == [
+        ["rafdb", "-", "89.63"], ["affectnet", "-", "61.82"], ["ferplus", "-", "91.15"]]
+    assert "| DeRL | ckplus | fmpn | 97.30 | Table I" in text and "mine" not in text
+    assert "| DeRL | oulu_casia | vl-strong | 88.00 | Yang et al." in text and "recalled, not checked" in text
+    assert published_sources("oulu_casia", "vl-strong")[0].endswith("not checked")
+
+
+def test_costs():
+    cost = dict(stages={"mask": 3, "joint": 10}, training_seconds=71.6, parameters=1.5e6, gmacs=0.0312,
+                images_per_second=1234.5)
+    assert rows(costs_table({"fmpn": cost}))["FMPN"] == ["mask: 3, joint: 10", "72", "1.50", "0.031", "1234"]
 
 
 def test_arms_stand_in_the_order_of_the_table():

@@ -19,10 +19,11 @@ from fmpn_timm.data.classes import EXPRESSIONS, canonical
 from fmpn_timm.data.published import refuse_swapped
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe
 
 from .layout import pictures_in, visible_folders
 
-__all__ = ["read_fer2013"]
+__all__ = ["FER2013_RECIPE", "read_fer2013"]
 
 SPLITS = ("train", "valid", "test")
 USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
@@ -32,6 +33,15 @@ CLASSES = tuple(e for e in EXPRESSIONS if e in CODES)
 TABLES = ("fer2013.csv", "icml_face_data.csv")
 FOLDERS = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
 AGAIN = "Use FER2013's own file unchanged."
+
+#: How a photo is cut so that its face lies as FER2013's do. They were cropped roughly, not aligned: the reference is
+#: the median of the landmarks that YuNet found in 2,884 of 3,000 training faces of FERPlus, made symmetric
+#: (benchmarks/framing.py).
+FER2013_RECIPE = Recipe(
+    size=48,
+    reference=((0.3175, 0.3822), (0.6825, 0.3822), (0.5, 0.5989), (0.3522, 0.7495), (0.6478, 0.7495)),
+    color="grey",
+)
 
 
 def read_fer2013(root: str | Path, split: str = "train") -> FaceSet:
@@ -52,10 +62,11 @@ def read_fer2013(root: str | Path, split: str = "train") -> FaceSet:
         raise InputError(f"FER2013 has no split {split!r}: choose one of {', '.join(SPLITS)}.")
     table = next((root / name for name in TABLES if (root / name).is_file()), None)
     if table is not None:
-        faces = FaceSet("fer2013", split, CLASSES, _from_table(table, split), {"layout": "csv"})
+        faces = FaceSet("fer2013", split, CLASSES, _from_table(table, split), {"layout": "csv"}, recipe=FER2013_RECIPE)
     elif (root / "train").is_dir() and (root / "test").is_dir():
         samples, told = _from_folders(root, split)
-        faces = FaceSet("fer2013", split, CLASSES, samples, {"layout": "folders", "splits told apart": told})
+        options = {"layout": "folders", "splits told apart": told}
+        faces = FaceSet("fer2013", split, CLASSES, samples, options, recipe=FER2013_RECIPE)
     else:
         raise InputError(_wrong_root(root))
     if not faces.samples:

@@ -19,6 +19,8 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
+from .fer2013 import FER2013_RECIPE
+
 __all__ = ["read_ferplus"]
 
 SPLITS = ("train", "valid", "test")
@@ -68,7 +70,7 @@ def read_ferplus(root: str | Path, split: str = "train", rule: str = "majority")
             samples.append(Sample(source, picture, EXPRESSIONS[winner], votes=_shares(votes)))
     if not samples:
         raise InputError(f"{root}: no labelled face in split {split!r}. Unpack the archive again.")
-    return FaceSet("ferplus", split, EXPRESSIONS, tuple(samples), {"rule": rule})
+    return FaceSet("ferplus", split, EXPRESSIONS, tuple(samples), {"rule": rule}, recipe=FER2013_RECIPE)
 
 
 def _winner(votes: np.ndarray, rule: str) -> int | None:

@@ -2,21 +2,26 @@
 
 import json
 import os
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from fmpn_timm.data.prepare import read_face
+from fmpn_timm.data.prepare import decode_face, read_face
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
 
 __all__ = ["prepared_folds", "read_prepared"]
 
+#: Bytes of a split whose shards are kept in memory, by every process that reads them.
+KEPT = 2**28
+
 
 def read_prepared(root: str | Path, split: str = "train", fold: int | None = None) -> FaceSet:
     """Read a split of a prepared set; pictures stay in the shards until they are asked for.
+
+    Of a small split, shards are then read whole and kept as they are, compressed; of others one face after the other.
 
     Args:
         root: Folder of the prepared set.
@@ -38,12 +43,14 @@ def read_prepared(root: str | Path, split: str = "train", fold: int | None = Non
     entry = info["splits"][stored]
     if not entry["complete"]:
         raise InputError(f"{root}: split {stored} is not finished. Run the same `fmpn data prepare` again.")
+    shards = [root / "data" / name for name in entry["shards"]]
+    kept = sum(path.stat().st_size for path in shards if path.is_file()) <= KEPT
     samples, neutral, folds = [], [], set()
-    for name in entry["shards"]:
-        for row, values in enumerate(_rows(root / "data" / name)):
+    for path in shards:
+        for row, values in enumerate(_rows(path)):
             sample = Sample(
                 source=values["source"],
-                picture=partial(_picture, str(root / "data" / name), row),
+                picture=partial(_picture, str(path), row, kept),
                 expression=values["expression"],
                 subject=values["subject"],
                 sequence=values["sequence"],
@@ -94,8 +101,17 @@ def _rows(path: Path) -> list[dict]:
         raise InputError(f"{path} is missing or broken ({error}). {mend}") from error
 
 
-def _picture(path: str, row: int) -> np.ndarray:
-    return read_face(_shard(path, os.getpid()), row)
+def _picture(path: str, row: int, kept: bool) -> np.ndarray:
+    return decode_face(_faces(path)[row].as_py()) if kept else read_face(_shard(path, os.getpid()), row)
+
+
+@cache
+def _faces(path: str):
+    """All faces of a shard, as it holds them."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as shard:
+        return shard.read(columns=["image.bytes"])["image"].combine_chunks().field("bytes")
 
 
 @lru_cache(maxsize=256)
@@ -103,4 +119,4 @@ def _shard(path: str, process: int):
     """An open shard; each process has its own, as a file's position is shared over a fork."""
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path)
+    return pq.ParquetFile(path, memory_map=True)

@@ -6,12 +6,13 @@ from typing import Any
 from fmpn_timm.errors import InputError
 
 from .base import Detector, Faces
+from .mtcnn import MTCNN
 from .retinaface import RetinaFace
 from .yunet import YuNet
 
 __all__ = ["DETECTORS", "Detector", "Faces", "create_detector"]
 
-DETECTORS: dict[str, type[Detector]] = {"yunet": YuNet, "retinaface": RetinaFace}
+DETECTORS: dict[str, type[Detector]] = {"yunet": YuNet, "retinaface": RetinaFace, "mtcnn": MTCNN}
 
 
 def create_detector(name: str = "yunet", **options: Any) -> Detector:

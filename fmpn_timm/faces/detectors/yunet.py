@@ -5,15 +5,18 @@ of the OpenCV Zoo (MIT).
 """
 
 import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import getproxies
 
 import cv2
 import numpy as np
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
 from fmpn_timm.errors import InputError
 
@@ -97,7 +100,12 @@ def _model_file(path: str | Path | None) -> str:
         if not Path(given).is_file():
             raise InputError(f"{given} is missing. {MEND}")
         return str(given)
+    cached = try_to_load_from_cache(REPOSITORY, FILE)
+    if isinstance(cached, str):
+        return cached
     try:
+        if not getproxies():  # without a network a name is not found at once; the Hub would be tried for half a minute
+            socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, None)
         return hf_hub_download(REPOSITORY, FILE)
     except OSError as error:  # every error of the Hub and of the network is one
         raise InputError(f"YuNet's file is not in the cache and the Hub is out of reach. {MEND}") from error

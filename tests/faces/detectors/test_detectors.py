@@ -23,8 +23,8 @@ def test_a_detector_is_created_by_name(monkeypatch):
 
 def test_unknown_names_and_options_are_refused(monkeypatch):
     monkeypatch.setitem(DETECTORS, "blind", Blind)
-    with pytest.raises(InputError, match=r"Unknown detector 'mtcnn': choose one of yunet, retinaface, blind"):
-        create_detector("mtcnn")
+    with pytest.raises(InputError, match=r"Unknown detector 'dlib': choose one of yunet, retinaface, mtcnn, blind"):
+        create_detector("dlib")
     with pytest.raises(InputError, match=r"blind: .*'zoom'\. It takes \(score: float = 0\.5\)"):
         create_detector("blind", zoom=2)
     with pytest.raises(InputError, match="landmarks that a data set gives"):

@@ -1,0 +1,149 @@
+"""Tests of the mask generators of our own: shapes, cost, what they can learn, and the names that use them."""
+
+import pytest
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fmpn_timm.models import FMPN, BasisMaskGenerator, LiteMaskGenerator, MaskGenerator
+from tests.models.test_fmpn import BACKBONES, faces
+
+KINDS = {"lite": LiteMaskGenerator, "basis": BasisMaskGenerator}
+
+
+def gmacs(model: torch.nn.Module, *shape: int) -> float:
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(torch.empty(1, *shape, device="meta"))
+    return counter.get_total_flops() / 2e9
+
+
+@pytest.fixture(params=KINDS)
+def kind(request) -> type:
+    return KINDS[request.param]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 67), (299, 299)])
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_mask_has_the_face_s_size_and_range(kind, size, stride):
+    mask = kind(4, 1, stride)(torch.rand(2, 1, *size))
+    assert mask.shape == (2, 1, *size) and mask.min() >= 0 and mask.max() <= 1
+
+
+def test_it_costs_a_thousandth_of_the_paper_s(kind):
+    assert gmacs(kind(device="meta"), 1, 299, 299) < gmacs(MaskGenerator(device="meta"), 1, 299, 299) / 500
+
+
+def test_gradients_reach_every_parameter(kind):
+    torch.manual_seed(0)
+    generator = kind(4, 1, 2)
+    if kind is BasisMaskGenerator:
+        generator.set_masks(torch.rand(7, 32, 32))
+        for head in (generator.geometry, generator.correction):
+            torch.nn.init.normal_(head.weight, std=0.1)
+    generator(torch.rand(2, 1, 32, 32)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in generator.parameters())
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_sizes_below_one_are_refused(kind, sizes):
+    with pytest.raises(ValueError, match="at least 1"):
+        kind(*sizes)
+
+
+# Mixture of prior masks
+
+
+@pytest.fixture
+def basis() -> BasisMaskGenerator:
+    torch.manual_seed(0)
+    generator = BasisMaskGenerator(4, 1, 2, masks=2, size=16, rank=2).eval()
+    left = torch.zeros(16, 16)
+    left[:, :8] = 1
+    generator.set_masks(torch.stack([left, 1 - left]))
+    return generator
+
+
+def certain(generator: BasisMaskGenerator, k: int) -> None:
+    """Let the mixture be one prior mask."""
+    last = generator.mixture[-1]
+    torch.nn.init.zeros_(last.weight)
+    with torch.no_grad():
+        last.bias.copy_(20 * torch.nn.functional.one_hot(torch.tensor(k), 2))
+
+
+@torch.no_grad()
+def test_it_starts_with_the_mixture_itself(basis):
+    certain(basis, 1)
+    mask = basis(torch.rand(1, 1, 16, 16))[0, 0]
+    assert mask[:, :7].max() < 0.03 and mask[:, 9:].min() > 0.97
+
+
+@torch.no_grad()
+def test_geometry_moves_the_mask(basis):
+    certain(basis, 1)
+    basis.geometry.bias[2] = 0.5  # a quarter of the width: the sampling grid spans -1 to 1
+    mask = basis(torch.rand(1, 1, 16, 16))[0, 0]
+    assert mask[:, :3].max() < 0.03 and mask[:, 5:11].min() > 0.97
+
+
+def test_masks_are_saved_with_the_weights(basis):
+    again = BasisMaskGenerator(4, 1, 2, masks=2, size=16, rank=2)
+    again.load_state_dict(basis.state_dict())
+    torch.testing.assert_close(again.masks, basis.masks)
+
+
+def test_masks_of_another_number_are_refused(basis):
+    with pytest.raises(ValueError, match="3 prior masks for a mask generator that mixes 2"):
+        basis.set_masks(torch.rand(3, 8, 8))
+
+
+def test_an_empty_basis_is_refused():
+    with pytest.raises(ValueError, match="at least one mask"):
+        BasisMaskGenerator(masks=0)
+
+
+# In FMPN
+
+
+def test_unknown_generator_is_refused():
+    with pytest.raises(ValueError, match="Unknown generator 'big': choose one of paper, lite, basis"):
+        timm.create_model("fmpn", backbone="test_resnet", generator="big")
+
+
+def test_timm_lists_a_lite_model_for_every_backbone():
+    assert set(timm.list_models("fmpn_lite*")) == {"fmpn_lite", *(f"fmpn_lite_{name}" for name in BACKBONES)}
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_named_model_costs_little_more_than_its_backbone(backbone):
+    model = timm.create_model(f"fmpn_lite_{backbone}", device="meta")
+    shape = model.pretrained_cfg["input_size"]
+    assert isinstance(model, FMPN) and isinstance(model.mask_generator, LiteMaskGenerator)
+    # at 224 the fusion net alone takes 0.017 GMAC, a third of MobileNetV3 small
+    most = {"efficientnet_b0": 1.11, "mobilenetv3_large_100": 1.2, "mobilenetv3_small_100": 1.75}.get(backbone, 1.03)
+    assert gmacs(model, *shape) < most * gmacs(timm.create_model(backbone, device="meta"), *shape)
+
+
+@pytest.mark.parametrize("generator", KINDS)
+def test_model_is_saved_and_loaded_with_its_generator(generator, tmp_path):
+    from fmpn_timm.hub import save_model
+
+    torch.manual_seed(0)
+    kwargs = dict(generator_kwargs={"stride": 2}, num_classes=3)
+    model = timm.create_model("fmpn", backbone="test_resnet", generator=generator, generator_width=4, **kwargs).eval()
+    if generator == "basis":
+        model.mask_generator.set_masks(torch.rand(7, 8, 8))
+    save_model(model, tmp_path, ("neutral", "happiness", "fear"), 64, 0.9)
+    again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    x = faces()
+    with torch.no_grad():
+        for ours, theirs in zip(model.forward_motion(x), again.forward_motion(x), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("generator", KINDS)
+def test_model_is_scripted(generator):
+    model = timm.create_model("fmpn", backbone="test_resnet", generator=generator, generator_width=4).eval()
+    x = faces(48)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.script(model)(x), model(x))
