@@ -85,20 +85,34 @@ def command_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     predict = commands.add_parser(
-        "predict", help="say what the faces in pictures express",
-        description="Find the faces in pictures and say what they express. Every input has a row, also one without a "
-                    "face or one that cannot be read; then the exit code is 1. Without an output a table is printed. "
-                    "accelerate launch and torchrun share the inputs among processes.")
-    predict.add_argument("source", nargs="+", metavar="SRC", help="picture, folder (with all folders in it) or glob")
+        "predict", help="say what the faces in pictures and videos express",
+        description="Find the faces in pictures and videos and say what they express. Every input has a row, also one "
+                    "without a face or one that cannot be read; then the exit code is 1. The frames of a video have "
+                    "rows with their time, and its faces are followed: a track keeps its number. Without an output a "
+                    "table is printed. accelerate launch and torchrun share the inputs among processes.")
+    predict.add_argument("source", nargs="+", metavar="SRC",
+                         help="picture, video, folder (with all folders in it), glob, or a camera's number, which "
+                              "Ctrl-C ends")
     predict.add_argument("--model", help="a timm name with weights, hf-hub:owner/name or local-dir:folder (default: "
                                          "the one that comes with the package)")
     predict.add_argument("--csv", metavar="FILE", help="write rows as CSV")
     predict.add_argument("--json", metavar="FILE", nargs="?", const="-",
                          help="print one JSON array on stdout; with FILE.jsonl write JSON lines, with another an array")
     predict.add_argument("--parquet", metavar="FILE", help="write rows as Parquet")
-    predict.add_argument("--draw", metavar="DIR", help="write the pictures with boxes, labels and motion masks")
+    predict.add_argument("--draw", metavar="DIR", help="write the pictures and videos with boxes, labels and motion "
+                                                       "masks, of videos also a timeline, and with --neutral a sheet")
     predict.add_argument("--masks", metavar="DIR", help="write the motion mask of each face, as large as the aligned "
-                                                        "face, as DIR/<picture>.<face>.png")
+                                                        "face, as DIR/<picture>.<face>.png, of a video "
+                                                        "DIR/<video>/<frame>.<face>.png")
+    predict.add_argument("--neutral", metavar="PHOTO", help="a picture of the neutral face of the person who is the "
+                                                            "largest face, or find: find each track's in the video; "
+                                                            "says how far real and predicted motion agree")
+    predict.add_argument("--every", default="1", metavar="N", help="look at each N-th frame of a video, or with an s, "
+                                                                   "such as 0.5s, at one in so many seconds")
+    predict.add_argument("--gap", type=float, default=1.0, metavar="S",
+                         help="seconds a face may be out of sight and keep its track (default: 1)")
+    predict.add_argument("--smooth", type=float, default=0.3, metavar="S",
+                         help="time constant of the smoothing of a track's probabilities (default: 0.3 s; 0: none)")
     predict.add_argument("--faces", choices=("all", "largest"), default="all", help="which faces (default: all)")
     predict.add_argument("--abstain", type=float, metavar="P", help="say uncertain where no class is as likely as P")
     predict.add_argument("--batch-size", type=int, default=32, help="faces the model sees at once (default: 32)")
@@ -356,7 +370,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from fmpn_timm.inference import DEFAULT_MODEL
-    from fmpn_timm.inference.run import Outputs, predict_sources
+    from fmpn_timm.inference.run import Outputs, Watching, predict_sources
 
     outputs = Outputs(options.csv, options.json, options.parquet, options.draw, options.masks, options.resume)
     try:
@@ -364,6 +378,8 @@ def _predict(options: argparse.Namespace) -> None:
             options.source,
             outputs,
             options.model or DEFAULT_MODEL,
+            watching=Watching(options.every, options.gap, options.smooth),
+            neutral=options.neutral,
             faces=options.faces,
             abstain=options.abstain,
             batch_size=options.batch_size,

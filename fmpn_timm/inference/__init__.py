@@ -1,7 +1,10 @@
-"""Inference: pictures in, expressions with their probabilities, quality and motion masks out."""
+"""Inference: pictures and videos in, expressions with their probabilities, quality and motion masks out."""
 
+from .neutral import Comparison, compare_with_neutral
 from .optimize import optimize
 from .predictor import DEFAULT_MODEL, Predictor
 from .results import FacePrediction, PicturePrediction, Quality
+from .watch import watch
 
-__all__ = ["DEFAULT_MODEL", "FacePrediction", "PicturePrediction", "Predictor", "Quality", "optimize"]
+__all__ = ["DEFAULT_MODEL", "Comparison", "FacePrediction", "PicturePrediction", "Predictor", "Quality",
+           "compare_with_neutral", "optimize", "watch"]

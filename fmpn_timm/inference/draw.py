@@ -84,15 +84,18 @@ def write_picture(picture: np.ndarray, path: str | Path) -> None:
 def write_masks(prediction: PicturePrediction, folder: str | Path, common: str = "") -> None:
     """Write the motion mask of each face as ``<name>.<face>.png``, grey, 255 for 1, in the pixels of the aligned face.
 
+    Those of a video are ``<name>/<frame>.<face>.png``.
+
     Args:
         prediction: What was predicted.
         folder: Where results go.
         common: See ``drawn_path``.
     """
+    frame = "" if prediction.frame is None else f"/{prediction.frame:06d}"
     for i, face in enumerate(prediction.faces):
         if face.motion_mask is not None:
             grey = (face.motion_mask * 255).round().astype(np.uint8)
-            write_picture(grey, drawn_path(folder, prediction.source, f".{i}.png", common))
+            write_picture(grey, drawn_path(folder, f"{prediction.source}{frame}", f".{i}.png", common))
 
 
 def _overlay(drawn: np.ndarray, face: FacePrediction, zoom: float) -> None:
@@ -139,7 +142,9 @@ def _frame(draw: ImageDraw.ImageDraw, face: FacePrediction, zoom: float, size: t
 
 def _label(draw: ImageDraw.ImageDraw, face: FacePrediction, zoom: float, size: tuple[int, int]) -> None:
     share = float(face.box[2] - face.box[0]) * zoom / max(size)
-    lines = [(f"{face.label}  {100 * face.probability:.0f} %", TEXT)]
+    name = "" if face.track is None else f"#{face.track}  "
+    lines = [(f"{name}{face.smoothed_label or face.label}  "
+              f"{100 * max((face.smoothed or face.probabilities).values()):.0f} %", TEXT)]
     if face.quality.flags:
         lines.append((", ".join(face.quality.flags), NOTE))
     corner = (float(face.box[0]) * zoom, float(face.box[1]) * zoom)
@@ -180,7 +185,7 @@ def _text_height(size: tuple[int, int], scale: float) -> float:
 
 
 def _color(face: FacePrediction) -> tuple[int, int, int]:
-    return COLORS.get(face.label, OTHER)
+    return COLORS.get(face.smoothed_label or face.label, OTHER)
 
 
 @lru_cache(maxsize=64)

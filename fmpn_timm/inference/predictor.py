@@ -111,12 +111,14 @@ class Predictor:
             self,
             frames: Iterable[Frame],
             keep: bool = False,
+            wait: int = WAITING,
     ) -> Iterator[tuple[PicturePrediction, np.ndarray | None]]:
         """Predict as pictures come, in bounded memory.
 
         Args:
-            frames: The pictures, of which up to 64 are looked at before the first prediction comes.
+            frames: The pictures.
             keep: Hand out the pictures as well.
+            wait: How many pictures may be looked at before the first prediction comes; 1 for a camera.
 
         Yields:
             The prediction of each frame, in order, and its picture, RGB uint8 (H, W, 3), if it is kept.
@@ -127,7 +129,7 @@ class Predictor:
             waiting.append((prediction, found, frame.picture if keep else None))
             faces += len(found)
             pixels += prediction.size[0] * prediction.size[1] if keep else 0
-            if faces >= self.batch_size or len(waiting) >= WAITING or pixels >= WAITING_PIXELS:
+            if faces >= self.batch_size or len(waiting) >= wait or pixels >= WAITING_PIXELS:
                 yield from self._answer(waiting)
                 waiting, faces, pixels = [], 0, 0
         yield from self._answer(waiting)
@@ -145,9 +147,9 @@ class Predictor:
                 problem = str(error).strip().partition("\n")[0] or "out of memory"
         if problem:
             reason = f"cannot be read: {problem}"
-            return PicturePrediction(frame.name, (0, 0), (), reason, frame.time, read=False), AlignedFaces()
+            return PicturePrediction(frame.name, (0, 0), (), reason, frame.time, False, frame.number), AlignedFaces()
         height, width = frame.picture.shape[:2]
-        return PicturePrediction(frame.name, (width, height), (), found.reason, frame.time), found
+        return PicturePrediction(frame.name, (width, height), (), found.reason, frame.time, True, frame.number), found
 
     def _answer(
             self,

@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from .neutral import Comparison
 
 __all__ = ["BLURRED", "LOW_SCORE", "SMALL", "TILTED", "TURNED", "UNCERTAIN", "FacePrediction", "PicturePrediction",
            "Quality", "columns", "face_quality"]
@@ -68,6 +71,10 @@ class FacePrediction:
             look; None for models without motion masks.
         matrix: (2, 3), brings pixels (x, y) of the picture to pixels of ``face``.
         picture_size: Width and height of the picture in pixels.
+        track: In a video, the number of the person, from 0; None where faces are not followed.
+        smoothed: The probabilities smoothed over the track's time; None where faces are not followed.
+        smoothed_label: The label by them.
+        comparison: How the face moved away from the person's neutral face; None where none was given.
     """
 
     box: np.ndarray
@@ -80,6 +87,10 @@ class FacePrediction:
     motion_mask: np.ndarray | None
     matrix: np.ndarray
     picture_size: tuple[int, int]
+    track: int | None = None
+    smoothed: dict[str, float] | None = None
+    smoothed_label: str | None = None
+    comparison: "Comparison | None" = None
 
     @property
     def probability(self) -> float:
@@ -114,6 +125,8 @@ class PicturePrediction:
         reason: Why no face was found, or why the picture cannot be read; empty if a face was found.
         time: For a frame of a video, when it is shown, in seconds; None for a picture.
         read: Whether the picture could be read.
+        frame: For a frame of a video, its place in it, from 0.
+        gaps: Tracks that are not seen in this frame, but were not long ago.
     """
 
     source: str
@@ -122,25 +135,33 @@ class PicturePrediction:
     reason: str = ""
     time: float | None = None
     read: bool = True
+    frame: int | None = None
+    gaps: tuple[int, ...] = ()
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """One row for each face, or one without any: what ``columns`` names, JSON-serialisable."""
-        if not self.faces:
-            return [{"source": self.source, "face": None, "reason": self.reason}]
-        return [
+        """One row for each face and each gap, or one without any: what ``columns`` names, JSON-serialisable."""
+        where = {"source": self.source, "time": self.time, "frame": self.frame}
+        seen = [
             {
-                "source": self.source,
+                **where,
+                "track": face.track,
                 "face": i,
                 "label": face.label,
                 **face.probabilities,
+                "smoothed_label": face.smoothed_label,
+                **{f"smoothed_{name}": face.smoothed and face.smoothed[name] for name in face.probabilities},
                 **dict(zip(BOX, map(float, face.box), strict=True)),
                 "score": face.score,
                 **{name: _number(getattr(face.quality, name)) for name in MEASURES},
                 "flags": list(face.quality.flags),
-                "reason": self.reason,
+                "neutral_r": face.comparison and _number(face.comparison.r),
+                "neutral_share": face.comparison and _number(face.comparison.share),
+                "reason": self.reason or (face.comparison.problem if face.comparison else ""),
             }
             for i, face in enumerate(self.faces)
         ]
+        unseen = [{**where, "track": track, "face": None, "reason": "not seen"} for track in self.gaps]
+        return seen + unseen or [{**where, "track": None, "face": None, "reason": self.reason}]
 
 
 BOX, MEASURES = ("x1", "y1", "x2", "y2"), ("sharpness", "size", "yaw", "roll")
@@ -149,11 +170,15 @@ BOX, MEASURES = ("x1", "y1", "x2", "y2"), ("sharpness", "size", "yaw", "roll")
 def columns(classes: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the columns of rows, in order.
 
-    ``source``, ``face`` (0, 1, ..., the largest first; none without a face), ``label``, the probability of each class,
-    the box (pixels), the detector's ``score``, ``sharpness``, ``size`` (pixels), ``yaw`` and ``roll`` (degrees),
-    ``flags`` and ``reason``.
+    ``source``; of a video ``time`` (seconds), ``frame`` (from 0) and ``track`` (the person's number, from 0); ``face``
+    (0, 1, ..., the largest first; none without a face), ``label``, the probability of each class; of a video
+    ``smoothed_label`` and ``smoothed_`` and each class; the box (pixels), the detector's ``score``, ``sharpness``,
+    ``size`` (pixels), ``yaw`` and ``roll`` (degrees), ``flags``; ``neutral_r`` and ``neutral_share`` where a neutral
+    face was given; ``reason``. The columns are the same whatever is looked at, so that tables can be put together.
     """
-    return ("source", "face", "label", *classes, *BOX, "score", *MEASURES, "flags", "reason")
+    smoothed = ("smoothed_label", *(f"smoothed_{name}" for name in classes))
+    return ("source", "time", "frame", "track", "face", "label", *classes, *smoothed, *BOX, "score", *MEASURES, "flags",
+            "neutral_r", "neutral_share", "reason")
 
 
 def face_quality(face: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None, score: float) -> Quality:

@@ -6,22 +6,31 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.launched import place, wait
 
 from .draw import draw_prediction, drawn_path, write_masks, write_picture
-from .predictor import DEFAULT_MODEL, Predictor
-from .sources import Source, frames, list_sources
+from .neutral import find_neutrals, neutral_face, with_comparisons
+from .predictor import DEFAULT_MODEL, WAITING, Predictor
+from .results import PicturePrediction
+from .sources import Frame, Source, frames, list_sources
+from .timeline import NeutralSheet, Timeline
+from .tracks import Tracker, follow
+from .video import VideoWriter, parse_every, sample
 from .write import CsvRows, JsonArray, JsonLines, ParquetRows, RowWriter, Table, refuse_existing
 
-__all__ = ["Counts", "Outputs", "predict_sources"]
+__all__ = ["FIND", "Counts", "Outputs", "Watching", "predict_sources"]
+
+#: In place of a neutral picture: find the neutral face of each track in its video.
+FIND = "find"
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,8 @@ class Outputs:
         csv: CSV file.
         json: ``-`` for one JSON array on stdout, a ``.jsonl`` file for JSON lines, another file for a JSON array.
         parquet: Parquet file.
-        draw: Folder of pictures with what was predicted drawn into them.
+        draw: Folder of pictures and videos with what was predicted drawn into them, timelines of videos, and sheets
+            beside the neutral face.
         masks: Folder of motion masks.
         resume: Go on with what is there.
     """
@@ -53,36 +63,64 @@ class Outputs:
         return [path for path in (self.csv, self.json if self.json != "-" else None, self.parquet) if path is not None]
 
 
+@dataclass(frozen=True)
+class Watching:
+    """How videos and cameras are looked at.
+
+    Attributes:
+        every: Which frames: ``3`` for each third, ``0.5s`` for one in each half second.
+        gap: Seconds that a face may be out of sight and keep its track.
+        smooth: Time constant, in seconds, of the smoothing of probabilities.
+    """
+
+    every: str | int = 1
+    gap: float = 1.0
+    smooth: float = 0.3
+
+
 @dataclass
 class Counts:
     """What was met, by this call.
 
     Attributes:
-        pictures: Inputs.
-        faces: Faces in them.
-        without: Pictures without a face.
-        unread: Inputs that could not be read.
+        pictures: Inputs but videos and cameras; also those that cannot be read at all.
+        faces: Faces in all pictures and frames.
+        without: Pictures and frames without a face.
+        unread: Inputs that could not be read, or not to their end.
+        videos: Videos and cameras.
+        frames: Their frames that were looked at.
     """
 
     pictures: int = 0
     faces: int = 0
     without: int = 0
     unread: int = 0
+    videos: int = 0
+    frames: int = 0
+    last: str | None = field(default=None, repr=False, compare=False)
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Count the rows of an input."""
-        self.pictures += 1
-        if rows[0]["face"] is not None:
-            self.faces += len(rows)
-        elif rows[0]["reason"].startswith("cannot be read"):
+        """Count the rows of a picture or frame."""
+        first, = rows[:1]
+        if first["frame"] is not None:
+            self.frames += 1
+            self.videos += first["source"] != self.last
+        else:
+            self.pictures += first["source"] != self.last
+        self.last = first["source"]
+        if first["face"] is not None:
+            self.faces += sum(row["face"] is not None for row in rows)
+        elif first["reason"].startswith("cannot be read"):
             self.unread += 1
         else:
             self.without += 1
 
     def __str__(self) -> str:
-        pictures = f"{self.pictures} picture{'s' * (self.pictures != 1)}"
-        faces = f"{self.faces} face{'s' * (self.faces != 1)}"
-        return f"{pictures}, {faces}, {self.without} without a face, {self.unread} that cannot be read"
+        seen = [_plural(self.pictures, "picture")] if self.pictures or not self.videos else []
+        if self.videos:
+            seen.append(f"{_plural(self.videos, 'video')} ({_plural(self.frames, 'frame')})")
+        return (f"{', '.join(seen)}, {_plural(self.faces, 'face')}, {self.without} without a face, {self.unread} that "
+                "cannot be read")
 
 
 def predict_sources(
@@ -90,18 +128,26 @@ def predict_sources(
         outputs: Outputs,
         model: str = DEFAULT_MODEL,
         progress: bool = True,
+        watching: Watching = Watching(),
+        neutral: str | None = None,
         **options: Any,
 ) -> Counts | None:
     """Predict all that was given, and write rows for every input.
+
+    The frames of a video are rows of one input: --resume does a video that was not finished again. Ctrl-C is how a
+    camera ends; what was seen by then is complete.
 
     Processes that a launcher has started together share the inputs: each writes the rows of its share to
     ``OUT.<rank>-of-<processes>``, and the first puts them together, in order.
 
     Args:
-        given: Files, folders and globs.
+        given: Files, folders, globs and cameras.
         outputs: Where results go; a table on stdout where nothing is named.
         model: As for ``Predictor``.
         progress: Show a progress bar on stderr, if that is a terminal.
+        watching: How videos and cameras are looked at.
+        neutral: A picture of the neutral face of the person who is the largest face in all pictures; or ``find``, to
+            find that of each track of a video, which is then read twice.
         options: Further arguments of ``Predictor``.
 
     Returns:
@@ -111,18 +157,23 @@ def predict_sources(
         InputError: An output is there already, or cannot be written; what ``Predictor`` raises.
     """
     _check(given, outputs)
+    parse_every(watching.every)
     rank, processes = place()
     if processes > 1 and not outputs.files:
         raise InputError("Several processes write their rows to files: name one by --csv, --json or --parquet.")
     predictor = _predictor(model, options, quiet=rank > 0)
     # by name, so that what is given twice is looked at once
     sources = {source.name: source for source in list_sources(given, (outputs.draw, outputs.masks))}
-    common = _common(sources)
+    if outputs.resume and any(source.kind == "camera" for source in sources.values()):
+        raise InputError("A camera cannot be gone on with: leave --resume out, and give another file.")
+    run = _Run(predictor, outputs, watching, _neutral(predictor, neutral), _common(sources))
     if processes == 1:
         counts = Counts()
         with ExitStack() as stack:
-            writers = _writers(stack, outputs, predictor.classes, max(map(len, sources), default=0))
-            _run(predictor, sources, writers, outputs, counts, progress, common)
+            # of videos the table says the time, too
+            width = max((len(name) + 10 * (source.kind != "picture") for name, source in sources.items()), default=0)
+            writers = _writers(stack, outputs, predictor.classes, width)
+            run(sources, writers, counts, progress)
         return counts
     parts = [Path(f"{outputs.files[0]}.{i}-of-{processes}") for i in range(processes)]
     done = _done(outputs, predictor.classes)
@@ -132,7 +183,7 @@ def predict_sources(
     share = {name: sources[name] for name in names[first:last]}
     with ExitStack() as stack:
         writers = [_opened(stack, JsonLines(parts[rank], predictor.classes, outputs.resume))]
-        _run(predictor, share, writers, outputs, Counts(), progress and rank == 0, common)
+        run(share, writers, Counts(), progress and rank == 0)
     wait(processes)
     return _merge(parts, outputs, predictor.classes) if rank == 0 else None
 
@@ -192,33 +243,119 @@ def _done(outputs: Outputs, classes: tuple[str, ...]) -> set[str]:
     return set.intersection(*(kind.finished(path, classes) for kind, path in kinds if path is not None))
 
 
-def _run(
-        predictor: Predictor,
-        sources: dict[str, Source],
-        writers: Sequence[RowWriter],
-        outputs: Outputs,
-        counts: Counts,
-        progress: bool,
-        common: str,
-) -> None:
-    done = set.intersection(*(writer.done for writer in writers)) if writers else set()
-    todo = [source for name, source in sources.items() if name not in done]
-    coming = (frame for source in todo for frame in frames(source))
-    disable = None if progress else True
-    with tqdm(total=len(sources), initial=len(sources) - len(todo), desc="predict", unit="picture",
-              disable=disable) as bar:
-        for prediction, picture in predictor.stream(coming, keep=outputs.draw is not None):
-            # pictures first: what has rows is not looked at again by --resume
-            if outputs.draw is not None and picture is not None:
-                suffix = "" if prediction.source.lower().endswith((".jpg", ".jpeg", ".png")) else ".jpg"
-                path = drawn_path(outputs.draw, prediction.source, suffix, common)
-                _written(path, write_picture, draw_prediction(picture, prediction), path)
-            if outputs.masks is not None:
-                _written(outputs.masks, write_masks, prediction, outputs.masks, common)
-            rows = prediction.as_rows()
-            _write(writers, rows)
-            counts.add(rows)
-            bar.update()
+def _neutral(predictor: Predictor, neutral: str | None) -> np.ndarray | str | None:
+    """The aligned neutral face, or that it is to be found."""
+    if neutral is None:
+        return None
+    if not predictor.masks:
+        raise InputError("--neutral: this model has no motion masks to compare with: take an fmpn model.")
+    if neutral != FIND:
+        return neutral_face(predictor, neutral)
+    if "neutral" not in predictor.classes:
+        raise InputError("--neutral find: this model has no class neutral: give the neutral face as a picture.")
+    return FIND
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is done with sources."""
+
+    predictor: Predictor
+    outputs: Outputs
+    watching: Watching
+    neutral: np.ndarray | str | None
+    common: str
+
+    def __call__(
+            self,
+            sources: dict[str, Source],
+            writers: Sequence[RowWriter],
+            counts: Counts,
+            progress: bool,
+    ) -> None:
+        done = set.intersection(*(writer.done for writer in writers)) if writers else set()
+        todo = [source for name, source in sources.items() if name not in done]
+        wait = 1 if any(source.kind == "camera" for source in todo) else WAITING
+        neutrals: dict[str, dict[int, np.ndarray | None]] = {}
+        predictions = self.predictor.stream(self._frames(todo, neutrals), self.outputs.draw is not None, wait)
+        with tqdm(total=len(sources), initial=len(sources) - len(todo), desc="predict", unit="input",
+                  disable=None if progress else True) as bar:
+            for name, shown in groupby(predictions, key=lambda shown: shown[0].source):
+                source = sources[name]
+                if source.kind != "picture":
+                    shown = follow(shown, self._tracker())
+                with ExitStack() as stack:
+                    drawings = self._drawings(stack, source)
+                    for prediction, picture in shown:
+                        if self.neutral is not None:
+                            neutral = neutrals.get(name, {}) if self.neutral is FIND else self.neutral
+                            prediction = with_comparisons(prediction, neutral)
+                        # pictures first: what has rows is not looked at again by --resume
+                        for drawing in drawings:
+                            _written(self.outputs.draw, drawing.add, prediction, picture)
+                        if self.outputs.masks is not None:
+                            _written(self.outputs.masks, write_masks, prediction, self.outputs.masks, self.common)
+                        rows = prediction.as_rows()
+                        _write(writers, rows)
+                        counts.add(rows)
+                        if prediction.frame is not None and prediction.frame % 25 == 0:
+                            bar.set_postfix_str(f"{prediction.time:.0f} s")
+                neutrals.pop(name, None)
+                bar.update()
+
+    def _frames(self, todo: Sequence[Source], neutrals: dict[str, dict[int, np.ndarray | None]]) -> Iterator[Frame]:
+        """The frames of all sources; the neutral faces of a video are found before its first."""
+        for source in todo:
+            if self.neutral is FIND and source.kind == "video":
+                predictions = self.predictor.stream(sample(frames(source), self.watching.every))
+                found = find_neutrals(prediction for prediction, _ in follow(predictions, self._tracker()))
+                without = ", ".join(f"#{track}" for track, face in found.items() if face is None)
+                if without:
+                    tqdm.write(f"{source.name}: no neutral face was found of {without}", file=sys.stderr)
+                neutrals[source.name] = found
+            yield from sample(frames(source), self.watching.every)
+
+    def _tracker(self) -> Tracker:
+        return Tracker(self.watching.gap, self.watching.smooth, self.predictor.abstain)
+
+    def _drawings(self, stack: ExitStack, source: Source) -> list[Any]:
+        """What is drawn of a source, each closed by the stack."""
+        if self.outputs.draw is None:
+            return []
+        name = source.name.replace("camera:", "camera-") if source.kind == "camera" else source.name
+        moving = source.kind != "picture"
+
+        def path(suffix: str, kinds: tuple[str, ...] = ()) -> Path:
+            return drawn_path(self.outputs.draw, name, "" if name.lower().endswith(kinds) else suffix, self.common)
+
+        if moving:
+            drawings = [_DrawnVideo(path(".mp4", (".mp4",))),
+                        Timeline(path(".timeline.png"), name, self.predictor.classes)]
+        else:
+            drawings = [_DrawnPicture(path(".jpg", (".jpg", ".jpeg", ".png")))]
+        if self.neutral is not None:
+            drawings.append(NeutralSheet(path(".neutral.png"), name))
+        for drawing in drawings:
+            stack.push(lambda kind, *_, close=drawing.close: _written(self.outputs.draw, close, kind is None))
+        return drawings
+
+
+@dataclass(frozen=True)
+class _DrawnPicture:
+    path: Path
+
+    def add(self, prediction: PicturePrediction, picture: np.ndarray | None) -> None:
+        if picture is not None:
+            write_picture(draw_prediction(picture, prediction), self.path)
+
+    def close(self, complete: bool) -> None:
+        """It is written already."""
+
+
+class _DrawnVideo(VideoWriter):
+    def add(self, prediction: PicturePrediction, picture: np.ndarray | None) -> None:
+        if picture is not None:
+            super().add(draw_prediction(picture, prediction), prediction.time)
 
 
 def _common(names: Iterable[str]) -> str:
@@ -247,9 +384,12 @@ def _merge(parts: Sequence[Path], outputs: Outputs, classes: tuple[str, ...]) ->
     with ExitStack() as stack:
         writers = _writers(stack, outputs, classes, 0)
         for part in parts:
-            for rows in _pictures(part):
-                if rows[0]["source"] not in seen:
-                    seen.add(rows[0]["source"])
+            for source, of_source in groupby(_rows(part), key=lambda row: row["source"]):
+                if source in seen:
+                    continue
+                seen.add(source)
+                for _, rows in groupby(of_source, key=lambda row: row["frame"]):
+                    rows = list(rows)
                     _write(writers, rows)
                     counts.add(rows)
     for part in parts:
@@ -257,7 +397,10 @@ def _merge(parts: Sequence[Path], outputs: Outputs, classes: tuple[str, ...]) ->
     return counts
 
 
-def _pictures(part: Path) -> Iterator[list[dict[str, Any]]]:
+def _rows(part: Path) -> Iterator[dict[str, Any]]:
     with open(part, encoding="utf-8") as file:
-        for _, rows in groupby(map(json.loads, file), key=lambda row: row["source"]):
-            yield list(rows)
+        yield from map(json.loads, file)
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"

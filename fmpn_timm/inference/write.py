@@ -22,6 +22,8 @@ __all__ = ["CsvRows", "JsonArray", "JsonLines", "ParquetRows", "RowWriter", "Tab
 
 FORMULA = re.compile("'*[=+@-]")
 ROW_GROUP = 4096
+#: Significant digits of numbers; times keep their milliseconds for days.
+DIGITS = {"time": 10}
 
 
 class RowWriter(Protocol):
@@ -142,7 +144,7 @@ class CsvRows(_Lines):
         return _csv_line(self.columns)
 
     def _line(self, row: dict[str, Any]) -> bytes:
-        return _csv_line([_cell(row.get(name)) for name in self.columns])
+        return _csv_line([_cell(name, row.get(name)) for name in self.columns])
 
     def _source(self, line: bytes) -> str:
         row, = csv.reader([line.decode()])
@@ -202,8 +204,9 @@ class ParquetRows:
             import pyarrow.parquet as pq
         except ImportError:
             raise InputError('--parquet needs pyarrow: pip install "fmpn-timm[data]".') from None
-        kinds = {"face": pa.int32(), "flags": pa.list_(pa.string())}
-        kinds |= dict.fromkeys(("source", "label", "reason"), pa.string())
+        kinds = {"time": pa.float64(), "flags": pa.list_(pa.string())}
+        kinds |= dict.fromkeys(("frame", "track", "face"), pa.int32())
+        kinds |= dict.fromkeys(("source", "label", "smoothed_label", "reason"), pa.string())
         self.done, self.path, self.rows = set(), Path(path), []
         self.schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns(classes)])
         _open_partial(self.path).close()
@@ -228,20 +231,29 @@ class ParquetRows:
 
 
 class Table:
-    """Rows to be read, on stdout: source, face, label, its probability, and what is to be known."""
+    """Rows to be read, on stdout: source, face, label, its probability, and what is to be known.
+
+    Of a video, the source has the time, and ``#`` and the track stand for the face, whose smoothed label is shown.
+    """
 
     def __init__(self, classes: tuple[str, ...], width: int, file: TextIO | None = None):
-        self.done, self.classes, self.file = set(), classes, sys.stdout if file is None else file
+        self.done, self.classes, self.columns = set(), classes, columns(classes)
+        self.file = sys.stdout if file is None else file
         self.width, self.label_width = max(min(width, 60), 6), max(map(len, (*classes, "uncertain")))
         self._print("source", "face", "label", "p", "notes")
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:
+            row = {name: row.get(name) for name in self.columns}
+            source = row["source"] if row["time"] is None else f"{row['source']} {row['time']:.2f} s"
+            face = row["face"] if row["track"] is None else f"#{row['track']}"
             if row["face"] is None:
-                self._print(row["source"], "-", "-", "-", row["reason"])
+                self._print(source, "-" if face is None else face, "-", "-", row["reason"])
                 continue
-            notes = ", ".join([*row["flags"], *filter(None, [row["reason"]])])
-            self._print(row["source"], row["face"], row["label"], f"{max(row[c] for c in self.classes):.2f}", notes)
+            notes = [*row["flags"], row["neutral_r"] is not None and f"neutral r {row['neutral_r']:.2f}", row["reason"]]
+            smoothed = "smoothed_" * (row["smoothed_label"] is not None)
+            p = max(row[f"{smoothed}{name}"] for name in self.classes)
+            self._print(source, face, row[f"{smoothed}label"], f"{p:.2f}", ", ".join(filter(None, notes)))
 
     def close(self, complete: bool) -> None:
         self.file.flush()
@@ -257,9 +269,9 @@ def _csv_line(cells: Sequence[Any]) -> bytes:
     return text.getvalue().encode()
 
 
-def _cell(value: Any) -> Any:
+def _cell(name: str, value: Any) -> Any:
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.{DIGITS.get(name, 6)}g}"
     text = ";".join(value) if isinstance(value, list) else value
     return f"'{text}" if isinstance(text, str) and FORMULA.match(text) else text
 
@@ -267,7 +279,7 @@ def _cell(value: Any) -> Any:
 def _complete(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """All columns of a row, with numbers of six digits."""
     values = {name: row.get(name) for name in names}
-    return {name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in values.items()}
+    return {name: float(_cell(name, v)) if isinstance(v, float) else v for name, v in values.items()}
 
 
 def _partial(path: Path) -> Path:

@@ -80,7 +80,8 @@ def test_rows_have_the_columns_and_are_json():
     assert json.loads(json.dumps(rows)) == rows
     assert rows[0]["label"] == "fear" and rows[0]["fear"] == 0.75 and rows[0]["x2"] == 100 and rows[0]["flags"] == []
     row, = PicturePrediction("b.jpg", (0, 0), (), "cannot be read: no such file", read=False).as_rows()
-    assert row == {"source": "b.jpg", "face": None, "reason": "cannot be read: no such file"}
+    assert row == {"source": "b.jpg", "time": None, "frame": None, "track": None, "face": None,
+                   "reason": "cannot be read: no such file"}
     nobody = FacePrediction(BOX, None, 0.0, "fear", {"fear": 1.0}, quality(landmarks=None, score=0.0), NOISE, None,
                             np.eye(2, 3), (9, 9))
     assert PicturePrediction("c.jpg", (9, 9), (nobody,), "no face").as_rows()[0]["yaw"] is None

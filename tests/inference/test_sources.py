@@ -28,7 +28,7 @@ def problems(*given) -> dict[str, str]:
 
 
 def test_one_folder_is_walked_in_order_and_its_pictures_named_within_it(folder):
-    expected = ["a.PNG", "b.jpg", "sub/c.webp", "sub/deep/d.tif"]
+    expected = ["a.PNG", "a.mp4", "b.jpg", "sub/c.webp", "sub/deep/d.tif"]
     assert names(folder) == names(f"{folder}/") == expected
     assert [s.path for s in list_sources([str(folder)])] == [str(folder / name) for name in expected]
     assert not problems(folder)
@@ -52,7 +52,7 @@ def test_a_named_file_is_a_source_whatever_it_is_called(folder):
 def test_nothing_is_said_to_be_nothing(tmp_path, folder):
     assert problems(f"{tmp_path}/*.xyz") == {f"{tmp_path}/*.xyz": "no file matches"}
     (tmp_path / "empty").mkdir()
-    assert problems(tmp_path / "empty") == {str(tmp_path / "empty"): "the folder holds no picture"}
+    assert problems(tmp_path / "empty") == {str(tmp_path / "empty"): "the folder holds no picture and no video"}
     frame, = frames(Source("gone.jpg", str(tmp_path / "gone.jpg")))
     assert frame.picture is None and frame.reason == "no such file"
 
@@ -66,13 +66,13 @@ def test_links_out_of_the_folder_are_not_followed(folder, tmp_path):
     (folder / "loop").symlink_to(folder)
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     listed = names(folder)
-    assert listed[:6] == ["a.PNG", "b.jpg", "gone.jpg", "in.jpg", "out", "out.jpg"] and len(listed) == 8
+    assert listed[:7] == ["a.PNG", "a.mp4", "b.jpg", "gone.jpg", "in.jpg", "out", "out.jpg"] and len(listed) == 9
     found = problems(folder)
     assert set(found) == {"out", "out.jpg"} and "leads out of the folder" in found["out"]
 
 
 def test_folders_of_results_are_left_out(folder):
-    assert names(folder, leave_out=(folder / "sub", None)) == ["a.PNG", "b.jpg"]
+    assert names(folder, leave_out=(folder / "sub", None)) == ["a.PNG", "a.mp4", "b.jpg"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
@@ -95,3 +95,17 @@ def test_many_files_come_one_by_one(tmp_path):
         (tmp_path / f"{i:04d}.jpg").touch()
     sources = list_sources([str(tmp_path)])
     assert next(sources).name == "0000.jpg" and sum(1 for _ in sources) == 299
+
+
+def test_cameras_are_numbers_that_are_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert list(list_sources(["0", "camera:12"])) == [Source("camera:0", "0", kind="camera"),
+                                                      Source("camera:12", "12", kind="camera")]
+    (tmp_path / "0").touch()
+    assert [source.kind for source in list_sources(["0"])] == ["picture"]
+
+
+def test_videos_are_known_by_their_names(folder):
+    assert {s.name: s.kind for s in list_sources([str(folder)])} == {
+        "a.mp4": "video", "a.PNG": "picture", "b.jpg": "picture", "sub/c.webp": "picture",
+        "sub/deep/d.tif": "picture"}

@@ -41,8 +41,9 @@ def test_csv_has_the_columns_and_a_row_for_everything(tmp_path):
     with open(tmp_path / "new" / "o.csv", newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert tuple(header) == columns(CLASSES) == (
-        "source", "face", "label", "neutral", "fear", "x1", "y1", "x2", "y2", "score", "sharpness", "size", "yaw",
-        "roll", "flags", "reason")
+        "source", "time", "frame", "track", "face", "label", "neutral", "fear", "smoothed_label", "smoothed_neutral",
+        "smoothed_fear", "x1", "y1", "x2", "y2", "score", "sharpness", "size", "yaw", "roll", "flags", "neutral_r",
+        "neutral_share", "reason")
     assert [row[0] for row in rows] == ["a.jpg", "b.jpg", *["'=c.jpg"] * 3, "d.jpg", "d.jpg", "e.jpg", "f.jpg", "f.jpg"]
     first, second = (dict(zip(header, row, strict=True)) for row in rows[:2])
     assert (first["face"], first["label"], first["fear"], first["x1"]) == ("0", "fear", "0.9", "1.23457")
