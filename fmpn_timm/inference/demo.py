@@ -45,7 +45,8 @@ def predict_drawn(path: str | Path, seed: int = 0) -> str:
     prediction = Predictor()(picture)
     write_picture(draw_prediction(picture, prediction), path)
     said = {_cell(face.box): f"{face.label} ({100 * face.probability:.0f} %)" for face in prediction.faces}
-    return "\n".join(f"  drawn {name:10} predicted {said.get(i, 'no face found')}" for i, name in enumerate(EXPRESSIONS))
+    lines = (f"  drawn {name:10} predicted {said.get(i, 'no face found')}" for i, name in enumerate(EXPRESSIONS))
+    return "\n".join(lines)
 
 
 def _cell(box: np.ndarray) -> int:
