@@ -31,7 +31,7 @@ class FaceDataset(Dataset):
         transform: A transform of the face and what goes with it: the mask, the neutral face, both or neither.
         masks: Prior masks (K, H, W) in [0, 1] in the order of ``classes``, at the size faces are cropped from; None for
             no masks.
-        soft: Use the raters' votes as target where known, else the label alone.
+        soft: Use the raters' votes as target of the samples that have them, the label alone of the others.
         cache: Keep decoded pictures in memory.
         neutral: Give neutral faces too; ``faces`` must be ``paired()``.
         stand_in: Let the next whole face of the same class stand in for one whose picture is broken, and say so in
@@ -57,12 +57,13 @@ class FaceDataset(Dataset):
         self.stand_in = stand_in
         self.labels = torch.tensor([classes.index(s.expression) for s in faces.samples])
         self.targets = torch.nn.functional.one_hot(self.labels, len(classes)).float()
-        if soft and all(s.votes is not None for s in faces.samples):
-            votes = torch.zeros(len(faces), len(classes))
+        rated = [i for i, s in enumerate(faces.samples) if s.votes is not None] if soft else []
+        if rated:
+            votes = torch.zeros(len(rated), len(classes))
             for k, name in enumerate(classes):
                 if name in faces.classes:
-                    votes[:, k] = torch.tensor([s.votes[faces.classes.index(name)] for s in faces.samples])
-            self.targets = votes / votes.sum(1, keepdim=True)
+                    votes[:, k] = torch.tensor([faces.samples[i].votes[faces.classes.index(name)] for i in rated])
+            self.targets[rated] = votes / votes.sum(1, keepdim=True)
 
     def __len__(self) -> int:
         return len(self.faces)

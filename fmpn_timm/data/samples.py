@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -99,10 +100,35 @@ class FaceSet:
         samples = tuple(s for s in self.samples if s.subject in neutral)
         return replace(self, samples=samples, neutral=tuple(neutral.values()))
 
+    def joined(self, other: "FaceSet") -> "FaceSet":
+        """The set with the samples of another behind its own, in this one's color.
+
+        Raises:
+            InputError: The other has classes that this one lacks.
+        """
+        if extra := set(other.classes) - set(self.classes):
+            raise InputError(f"{other.dataset} has classes that {self.dataset} lacks: {', '.join(sorted(extra))}.")
+        samples = other.samples
+        if other.classes != self.classes:  # votes go by the order of the classes
+            samples = tuple(replace(s, votes=s.votes and _reordered(s.votes, other.classes, self.classes))
+                            for s in samples)
+        if self.recipe is not None and self.recipe.color == "grey":
+            samples = tuple(replace(s, picture=partial(_colored, self.recipe, s.picture)) for s in samples)
+        return replace(self, samples=self.samples + samples)
+
     def where(self, keep: Callable[[Sample], bool], split: str | None = None) -> "FaceSet":
         """The samples, and neutral references, for which ``keep`` is true."""
         samples, neutral = (tuple(s for s in of if keep(s)) for of in (self.samples, self.neutral))
         return replace(self, samples=samples, neutral=neutral, split=self.split if split is None else split)
+
+
+def _reordered(votes: tuple[float, ...], classes: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[float, ...]:
+    by_name = dict(zip(classes, votes, strict=True))
+    return tuple(by_name.get(name, 0.0) for name in wanted)
+
+
+def _colored(recipe: Recipe, picture: Callable[[], np.ndarray]) -> np.ndarray:
+    return recipe.colored(picture())
 
 
 def read_picture(path: str | Path) -> np.ndarray:

@@ -50,6 +50,9 @@ class TrainConfig:
         dataset: Name of the data set, one of ``fmpn_timm.data.readers.READERS``.
         root: Folder of the data set.
         data_options: Further options of its reader, such as ``rule: majority``.
+        also: Faces of other data sets to learn from as well, never to select or report on: a list of readers' options
+            with ``dataset``, and ``root`` and ``split`` where needed, such as ``[{dataset: prepared, root: OUT}]``.
+            They must be cut alike.
         protocol: Protocol that cuts the data set into folds, see ``fmpn data folds``; its first if none is named.
         fold: Fold of the protocol to report on; its other subjects are trained and selected on. None to use splits.
         train_split: Split to train on.
@@ -126,6 +129,7 @@ class TrainConfig:
     dataset: str = "drawn"
     root: str | None = None
     data_options: dict[str, Any] = field(default_factory=dict)
+    also: list[dict[str, Any]] = field(default_factory=list)
     protocol: str | None = None
     fold: int | None = None
     train_split: str = "train"

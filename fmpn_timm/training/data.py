@@ -95,7 +95,8 @@ def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
     train, valid, test = _read_fold(config) if config.fold is not None else _read_splits(config)
     if valid is None:
         train, valid = split_by_subject(train, config.valid_fraction, config.seed)
-    return Data(train, valid, test, train.classes, _prepare_priors(config, train, accelerator))
+    priors = _prepare_priors(config, train, accelerator)
+    return Data(_with_others(config, train), valid, test, train.classes, priors)
 
 
 def paired_faces(faces: FaceSet) -> FaceSet:
@@ -131,6 +132,18 @@ def _read_fold(config: TrainConfig) -> tuple[FaceSet, FaceSet | None, FaceSet]:
         raise InputError(f"--fold {config.fold}: {folds.of} has folds {folds.span}.")
     fold = folds.read(config.fold)
     return fold.train, fold.valid, fold.test
+
+
+def _with_others(config: TrainConfig, train: FaceSet) -> FaceSet:
+    """The training faces and those of ``--also``."""
+    for options in config.also:
+        if "dataset" not in options:
+            raise InputError(f"--also {options}: name the data set, such as dataset: prepared.")
+        options = {"root": None, "split": "train", **options}
+        other = read_faces(options.pop("dataset"), options.pop("root"), options.pop("split"), **options)
+        check_recipe(other.recipe, train.recipe, f"--also {other.dataset}", config.any_recipe, FRAMING)
+        train = train.joined(other)
+    return train
 
 
 def _prepared_fold(config: TrainConfig, n: int) -> Fold:

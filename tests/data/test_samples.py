@@ -1,5 +1,6 @@
 """Tests of samples, face sets and the reading of pictures."""
 
+import dataclasses
 import struct
 import warnings
 import zlib
@@ -13,6 +14,7 @@ from PIL import Image
 
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe
 
 
 def sample(source: str, expression: str, subject: str | None = None) -> Sample:
@@ -41,6 +43,17 @@ def test_role():
 def test_per_class_counts_in_class_order(faces):
     assert list(faces.per_class().items()) == [("neutral", 1), ("happiness", 0), ("fear", 2)]
     assert len(faces) == 3
+
+
+def test_joined_sets_have_one_order_of_classes_and_one_color(faces):
+    red = Sample("d", lambda: np.full((4, 4, 3), (200, 0, 0), np.uint8), "neutral", votes=(0.25, 0.75))
+    other = FaceSet("ict", "all", ("fear", "neutral"), (red,))
+    both = dataclasses.replace(faces, recipe=Recipe(color="grey")).joined(other)
+    assert [s.source for s in both.samples] == ["a", "b", "c", "d"] and both.dataset == "drawn"
+    assert both.samples[3].votes == (0.75, 0.0, 0.25) and np.ptp(both.samples[3].picture()) == 0
+    assert np.ptp(faces.joined(other).samples[3].picture()) == 200
+    with pytest.raises(InputError, match="drawn has classes that ict lacks: happiness"):
+        other.joined(faces)
 
 
 def test_where_keeps_everything_but_the_samples(faces):

@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from accelerate import Accelerator
 
@@ -90,3 +92,24 @@ def test_bad_folds_of_a_prepared_set(prepared, tmp_path):
     prepare_faces(get_protocol("drawn").read(subjects=5, takes=1, size=24), tmp_path / "plain", progress=False)
     with pytest.raises(InputError, match="plain was prepared without folds. Prepare it with --protocol"):
         find_folds(dataclasses.replace(prepared, root=str(tmp_path / "plain")))
+
+
+def test_other_faces_are_learnt_from_alone(config, prepared):
+    alone = prepare_data(config, Accelerator())
+    also = [{"dataset": "drawn", "subjects": 5, "takes": 2, "size": 24, "seed": 9}]
+    data = prepare_data(dataclasses.replace(config, also=also), Accelerator())
+    added = [s.source for s in data.train.samples if "seed=9" in s.source]
+    assert len(added) == 3 * 8 * 2 and len(data.train) == len(alone.train) + len(added)
+    for mine, theirs in ((data.valid, alone.valid), (data.test, alone.test)):
+        assert [s.source for s in mine.samples] == [s.source for s in theirs.samples]
+    assert (data.priors.masks == alone.priors.masks).all()
+
+
+def test_other_faces_must_be_named_and_cut_alike(config, tmp_path):
+    with pytest.raises(InputError, match="name the data set"):
+        prepare_data(dataclasses.replace(config, also=[{"root": "x"}]), Accelerator())
+    (tmp_path / "folder" / "train" / "happiness").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "folder" / "train" / "happiness" / "a.png"), np.zeros((24, 24, 3), np.uint8))
+    also = [{"dataset": "folder", "root": str(tmp_path / "folder")}]
+    with pytest.raises(InputError, match="not aligned"):
+        prepare_data(dataclasses.replace(config, also=also), Accelerator())

@@ -45,6 +45,7 @@ def read_ict(
         occlude: float = 0.0,
         blur: float = 0.0,
         noise: float = 0.0,
+        reference: Sequence[Sequence[float]] | None = None,
 ) -> FaceSet:
     """Rendered people, split by subject: 60 % train, 20 % valid, 20 % test, or ``all``.
 
@@ -74,6 +75,7 @@ def read_ict(
         occlude: Probability that a patch of one colour, a quarter to a half of the picture wide, lies on it.
         blur: Largest standard deviation of a picture's random blur, as a share of its side.
         noise: Largest standard deviation of a picture's random sensor noise, in grey levels of 255.
+        reference: Where the landmarks lie in the frame, five (x, y) as shares of its side; ``Recipe``'s if None.
 
     Raises:
         InputError: No model, unknown split, or an option out of its range.
@@ -91,7 +93,8 @@ def read_ict(
     if not 0 <= low <= high <= 1.2 or not 0 <= occlude <= 1 or not 0 <= blur <= 0.1 or not 0 <= noise <= 100:
         raise InputError("Give intensity as two rising numbers in [0, 1.2], occlude in [0, 1], blur in [0, 0.1] and "
                          f"noise in [0, 100], not {list(intensity)}, {occlude}, {blur} and {noise}.")
-    recipe = Recipe(detector="dataset", size=size, margin=margin, weights=tuple(weights))
+    frame = {} if reference is None else {"reference": reference}
+    recipe = Recipe(detector="dataset", size=size, margin=margin, weights=tuple(weights), **frame)
     load_ict(root)  # its checks, now and not at the first picture
     first, last = (round(f * subjects) for f in SPLITS.get(split, (0.0, 1.0)))
     look = dict(root=str(root), seed=seed, recipe=recipe, pose=pose, light=light, scene=scene, jitter=jitter,
@@ -115,7 +118,7 @@ def read_ict(
     neutral = tuple(face(*one) for one in everything if one[1] not in shown)
     options = dict(subjects=subjects, takes=takes, size=size, seed=seed, margin=margin, weights=list(recipe.weights),
                    pose=pose, light=light, scene=scene, jitter=jitter, classes=classes, intensity=[low, high],
-                   occlude=occlude, blur=blur, noise=noise)
+                   occlude=occlude, blur=blur, noise=noise, **frame)
     return FaceSet("ict", split, shown, samples, options, neutral, recipe)
 
 
