@@ -10,6 +10,7 @@ the bare backbone, which is the limit to come close to, and ONNX Runtime (float3
 """
 
 import argparse
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -92,8 +93,7 @@ def engines(model: nn.Module, compiled: bool) -> dict[str, Callable]:
 
 def steps(model: nn.Module) -> dict[str, Callable]:
     """Each step on top of the ones before."""
-    from fmpn_timm.inference import optimize as module
-
+    module = sys.modules[optimize.__module__]  # the package hands out the function under the module's name
     replace, runs = module._replace_convolutions, {}
     for name, replaced, cl, precision, number in (
             ("folded", None, False, "float32", 10**6),

@@ -11,7 +11,10 @@ from .fmpn import FMPN, create_fmpn, fmpn_cfg
 default_cfgs = generate_default_cfgs({
     "fmpn_lite": fmpn_cfg("inception_v3"),
     "fmpn_lite_inception_v3": fmpn_cfg("inception_v3"),
-    "fmpn_lite_resnet18_small": fmpn_cfg("resnet18_small"),
+    "fmpn_lite_resnet18_small.ferplus": fmpn_cfg(
+        "resnet18_small",
+        hf_hub_id="fmpn-timm/fmpn_lite_resnet18_small.ferplus",
+    ),
     "fmpn_lite_resnet18": fmpn_cfg("resnet18"),
     "fmpn_lite_resnet50": fmpn_cfg("resnet50"),
     "fmpn_lite_resnet152": fmpn_cfg("resnet152"),
