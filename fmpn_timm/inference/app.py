@@ -1,5 +1,6 @@
 """The app: a page on this computer that says what the faces in a picture or video express (``fmpn app``)."""
 
+import mimetypes
 import os
 import shutil
 import signal
@@ -150,15 +151,14 @@ def create_app(predictor: Predictor, name: str, folder: Path) -> "gradio.Blocks"
                 with gradio.Tab("Camera"):
                     camera = gradio.Image(label="A snapshot", sources=["webcam"], type="filepath", height=300,
                                           buttons=[])
-                with gradio.Group(visible=MOVING and predictor.masks):
-                    neutral = gradio.File(label="The same person's neutral face (optional)",
-                                          file_types=["image", *PICTURES], height=110)
-                gradio.HTML('<p class="limits">With a neutral face you see where the face really moved, beside where '
-                            'the model says so. In a video it is looked for, if you give none.</p>',
-                            visible=MOVING and predictor.masks)
+                with gradio.Accordion("Compare with a neutral face", open=False, visible=MOVING and predictor.masks):
+                    gradio.HTML('<p class="limits">With a picture of the same person\'s neutral face you see where the '
+                                'face really moved, beside where the model says so. In a video it is looked for, if '
+                                'you give none.</p>')
+                    neutral = gradio.File(label="A neutral face", file_types=["image"], height=120)
             with gradio.Column(scale=3, min_width=300):
-                page = gradio.HTML(empty)
                 video = gradio.Video(label="What was seen", interactive=False, visible=False, buttons=["download"])
+                page = gradio.HTML(empty)
                 with gradio.Accordion("Numbers", open=False, visible=False) as more:
                     numbers = gradio.JSON(show_label=False)
         gradio.HTML(f'<p class="limits">Model: {escape(name)}</p>')
@@ -208,6 +208,7 @@ def _settings(host: str) -> dict[str, Any]:
     middleware = [Middleware(_Confined)]
     if host in LOCAL:  # no other page may reach this one by a name of its own that leads here
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"]))
+    readable = {"body_text_color_subdued": "*neutral_600", "body_text_color_subdued_dark": "*neutral_300"}
     font = [gradio.themes.Font(name) for name in ("system-ui", "Segoe UI", "Roboto", "sans-serif")]
     mono = [gradio.themes.Font(name) for name in ("ui-monospace", "Consolas", "monospace")]
     return {
@@ -220,8 +221,7 @@ def _settings(host: str) -> dict[str, Any]:
         "run_history": False,
         "share": False,
         "ssr_mode": False,
-        "theme": gradio.themes.Base(primary_hue="blue", neutral_hue="slate", radius_size="lg", font=font,
-                                    font_mono=mono),
+        "theme": gradio.themes.Base(primary_hue="blue", neutral_hue="slate", font=font, font_mono=mono).set(**readable),
     }
 
 
@@ -261,14 +261,16 @@ def _empty(kind: str, masks: bool) -> str:
 
 
 def _kinds() -> list[str]:
-    """What the browser offers to give."""
+    """What the browser offers to give: pictures and videos, and the names of those it does not know for such."""
     if not MOVING:
-        return ["image", *PICTURES]
+        return ["image"]
     from .video import VIDEOS
 
-    return ["image", "video", *PICTURES, *VIDEOS]
+    unknown = [suffix for suffix in (*PICTURES, *VIDEOS)
+               if not (mimetypes.guess_type(f"a{suffix}")[0] or "").startswith(("image/", "video/"))]
+    return ["image", "video", *unknown]
 
 
 def _limits() -> str:
-    videos = f", videos up to {MAX_VIDEO // 10**6} MB; of these {MAX_SECONDS // 60} minutes are looked at"
-    return f"Pictures up to {MAX_PICTURE // 10**6} MB{videos if MOVING else ''}."
+    videos = f", videos up to {MAX_VIDEO // 2**20} MB; of these {MAX_SECONDS // 60} minutes are looked at"
+    return f"Pictures up to {MAX_PICTURE // 2**20} MB{videos if MOVING else ''}."

@@ -32,7 +32,7 @@ if MOVING:
 __all__ = ["EVERY", "MAX_PICTURE", "MAX_SECONDS", "MAX_VIDEO", "MOVING", "Looked", "look_at"]
 
 #: Largest files, in bytes.
-MAX_PICTURE, MAX_VIDEO = 20_000_000, 200_000_000
+MAX_PICTURE, MAX_VIDEO = 20 * 2**20, 200 * 2**20
 #: Of a video one frame in so much time is looked at, and no more than so many seconds.
 EVERY, MAX_SECONDS = "0.2s", 300
 
@@ -85,7 +85,7 @@ def look_at(
 def _refuse_large(path: str, most: int) -> None:
     size = os.path.getsize(path) if os.path.isfile(path) else 0
     if size > most:
-        raise Unreadable(f"it has {size / 1e6:.1f} MB, and no more than {most / 1e6:.0f} MB are taken")
+        raise Unreadable(f"it has {size / 2**20:.1f} MB, and no more than {most / 2**20:.0f} MB are taken")
 
 
 def _neutral(predictor: Predictor, path: str) -> tuple[np.ndarray | None, str]:

@@ -37,8 +37,8 @@ CSS = """
 .fmpn { color: var(--body-text-color); display: flex; flex-direction: column; gap: 16px; }
 .fmpn p, .fmpn h3, .fmpn figure { margin: 0; }
 .fmpn img { display: block; max-width: 100%; border-radius: 10px; }
-.fmpn .whole img { margin: 0 auto; max-height: 70vh; }
-.fmpn .wide { overflow-x: auto; }
+.fmpn .whole img { margin: 0 auto; max-height: 60vh; }
+.fmpn .wide { overflow-x: auto; contain: inline-size; }
 .fmpn .wide img { min-width: 560px; width: 100%; background: white; }
 .fmpn .card { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 16px;
     background: var(--background-fill-primary); display: flex; flex-direction: column; gap: 14px; }
@@ -52,12 +52,12 @@ CSS = """
 .fmpn .panels figure { width: 112px; }
 .fmpn .panels img { width: 112px; height: 112px; object-fit: cover; }
 .fmpn figcaption { font-size: .8rem; margin-top: 4px; line-height: 1.25; }
-.fmpn .bars { flex: 1 1 230px; display: grid; grid-template-columns: max-content 1fr 3.2em; gap: 5px 10px;
+.fmpn .bars { flex: 1 1 230px; display: grid; grid-template-columns: max-content 1fr max-content; gap: 5px 10px;
     align-items: center; font-size: .9rem; align-content: start; }
 .fmpn .bars .first { font-weight: 600; }
-.fmpn .bars .bar { height: 10px; border-radius: 5px; background: var(--border-color-primary); overflow: hidden; }
+.fmpn .bars .bar { height: 10px; border-radius: 5px; background: var(--background-fill-secondary); overflow: hidden; }
 .fmpn .bars .bar i { display: block; height: 100%; border-radius: 5px; }
-.fmpn .bars .share { text-align: right; font-variant-numeric: tabular-nums; }
+.fmpn .bars .share { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .fmpn .message { border: 1px dashed var(--border-color-primary); border-radius: 12px; padding: 28px 20px;
     text-align: center; line-height: 1.5; }
 .fmpn .message b { display: block; margin-bottom: 4px; font-size: 1.05rem; }
@@ -136,7 +136,7 @@ def video_page(
         best = max(shares, key=shares.get)
         when = f"person #{seen['track']}, {seen['from']:.1f} to {seen['to']:.1f} s, on average"
         title = _title(best, shares[best], when)
-        parts.append(f'<article class="card">{title}{_bars(shares)}</article>')
+        parts.append(f'<article class="card">{title}<div class="body">{_bars(shares)}</div></article>')
     return f'<div class="fmpn">{"".join(parts)}</div>'
 
 
@@ -150,16 +150,15 @@ def _face(face: FacePrediction, name: str, comparison: "Comparison | None") -> s
     label = f"{UNCERTAIN}: perhaps {likeliest}" if face.label == UNCERTAIN else face.label
     flags = "; ".join(FLAGS.get(flag, flag) for flag in face.quality.flags)
     warning = f'<p class="flags">Take this with care: {escape(flags)}.</p>' if flags else ""
-    panels = [_figure(_square(face.face), "aligned face")]
+    panels, agreement = [_figure(_square(face.face), "aligned face")], ""
+    if comparison is not None:
+        panels += [_figure(_square(comparison.neutral), "neutral face"),
+                   _figure(_heat(comparison.motion), "where it really moved")]
+        agreement = f"<p>{escape(_agreement(comparison))}</p>"
     if face.motion_mask is not None:
         panels.append(_figure(draw_face(face, FACE), "where the model says it moved"))
-    agreement = ""
-    if comparison is not None:
-        panels.append(_figure(_square(comparison.neutral), "neutral face"))
-        panels.append(_figure(_heat(comparison.motion), "where it really moved"))
-        agreement = f"<p>{escape(_agreement(comparison))}</p>"
     return (f'<article class="card">{_title(label, face.probability, name)}{warning}<div class="body">'
-            f'<div class="panels">{"".join(panels)}</div>{_bars(face.probabilities)}</div>{agreement}</article>')
+            f'<div class="panels">{"".join(panels)}</div>{agreement}{_bars(face.probabilities)}</div></article>')
 
 
 def _title(label: str, probability: float, name: str) -> str:
@@ -178,14 +177,11 @@ def _bars(probabilities: Mapping[str, float]) -> str:
 
 
 def _agreement(comparison: "Comparison") -> str:
-    if comparison.problem:
-        care = f" Take this with care: {comparison.problem}."
-    else:
-        care = ""
+    care = f" Take this with care: {comparison.problem.rstrip('.')}." if comparison.problem else ""
     if not np.isfinite([comparison.r, comparison.share]).all():
         return f"Nothing moved between the neutral face and this one.{care}"
     return (f"{100 * comparison.share:.0f} % of the real motion lies in the fifth of the face where the model expects "
-            f"most (20 % by chance); their correlation is {comparison.r:.2f}.{care}")
+            f"most (20\u00a0% by chance); their correlation is {comparison.r:.2f}.{care}")
 
 
 def _heat(motion: np.ndarray) -> np.ndarray:
