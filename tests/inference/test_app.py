@@ -15,6 +15,7 @@ from PIL import Image
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.errors import InputError
 from fmpn_timm.inference import Predictor, app, look
+from fmpn_timm.inference.sources import Frame
 from tests.faces.test_aligner import Marked, marked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +23,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 #: Flags that keep the browser itself from calling anybody.
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
+
+
+moving = pytest.mark.skipif(not look.MOVING, reason="needs videos and neutral faces")
 
 
 @pytest.fixture
@@ -78,6 +82,57 @@ def test_file_that_was_deleted_meanwhile(predictor, tmp_path):
 def test_large_files_are_refused(predictor, picture, monkeypatch):
     monkeypatch.setattr(look, "MAX_PICTURE", 100)
     assert "no more than 0 MB are taken" in look.look_at(predictor, picture).page
+
+
+@moving
+def test_neutral_face_is_compared_with_the_largest(predictor, picture, tmp_path):
+    Image.fromarray(marked((10, 20, 70))).save(tmp_path / "neutral.png")
+    page = look.look_at(predictor, picture, str(tmp_path / "neutral.png")).page
+    assert page.count("<figcaption>neutral face") == page.count("<figcaption>where it really moved") == 1
+    first, second = page.split("</article>")[:2]
+    assert "neutral face" in first and "neutral face" not in second
+
+
+@moving
+@pytest.mark.parametrize("content, words", [(b"no picture", "cannot be read"), (None, "shows no face")])
+def test_bad_neutral_face_is_said_beside_the_result(predictor, picture, tmp_path, content, words):
+    Image.fromarray(marked()).save(tmp_path / "neutral.png")
+    if content:
+        (tmp_path / "neutral.png").write_bytes(content)
+    looked = look.look_at(predictor, picture, str(tmp_path / "neutral.png"))
+    assert f"neutral face {words}" in looked.page and looked.page.count("<article") == 2
+
+
+@moving
+def test_people_of_a_video_are_followed(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr(look, "MAX_SECONDS", 3)
+    monkeypatch.setattr(look, "frames", lambda source: _frames(30, 0.25))
+    told = []
+    looked = look.look_at(predictor, "some.MP4", folder=tmp_path, told=told.append)
+    person, = looked.numbers
+    assert (person["track"], person["from"], person["to"], person["frames"]) == (0, 0, 2.75, 12)
+    assert sum(person[name] for name in EXPRESSIONS) == pytest.approx(1)
+    assert told == [0.25 * i for i in range(12)]
+    assert Path(looked.video).stat().st_size and Path(looked.video).parent.parent == tmp_path
+    assert "Probabilities over time" in looked.page and "12 frames were looked at: 1 person." in looked.page
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["seen.mp4"]
+
+
+@moving
+def test_video_that_breaks_off_shows_what_there_was(predictor, tmp_path, monkeypatch):
+    frames = [*_frames(3, 0.25), Frame("video", reason="the video is cut after 0.50 s")]
+    monkeypatch.setattr(look, "frames", lambda source: iter(frames))
+    looked = look.look_at(predictor, "some.mp4", folder=tmp_path)
+    assert "The video is cut after 0.50 s" in looked.page and looked.numbers[0]["frames"] == 3
+
+
+@moving
+def test_what_is_no_video_is_said_and_leaves_nothing(predictor, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "out").mkdir()
+    looked = look.look_at(predictor, str(tmp_path / "text.mp4"), folder=tmp_path / "out")
+    assert "This file cannot be read" in looked.page and looked.video is None
+    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
 
 
 def test_without_gradio_it_says_what_to_install(monkeypatch):
@@ -185,7 +240,7 @@ def test_in_a_browser(page, picture, tmp_path, width):
         tab = browser.new_page(viewport={"width": width, "height": 860})
         tab.on("request", lambda request: request.url.startswith((page.local_url, "data:", "blob:"))
                or outside.append(request.url))
-        tab.on("pageerror", wrong.append)
+        tab.on("pageerror", lambda error: wrong.append(error))
         tab.goto(page.local_url)
         tab.get_by_text("Give a picture").wait_for()
         tab.locator("input[type=file]").first.set_input_files(picture)
@@ -200,6 +255,11 @@ def test_in_a_browser(page, picture, tmp_path, width):
         tab.get_by_text("This file cannot be read").wait_for(timeout=60_000)
         browser.close()
     assert not outside and not wrong
+
+
+def _frames(number: int, step: float):
+    for i in range(number):
+        yield Frame("video", time=i * step, picture=marked((5 + i, 20, 60)), number=i)
 
 
 def _client(page):
