@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from html import escape
@@ -82,15 +83,18 @@ def served(predictor: Predictor, name: str, host: str = "127.0.0.1", port: int |
     Raises:
         InputError: gradio is missing, or the port is taken.
     """
-    with private_folder() as folder:
+    around = urllib.request.getproxies().get("no", "")
+    around = ",".join(filter(None, (around, *LOCAL, host)))  # gradio calls itself, which no proxy may catch
+    with private_folder() as folder, _environment(NO_PROXY=around, no_proxy=around):
         app = create_app(predictor, name, folder)
         try:
             app.launch(server_name=host, server_port=port, **_settings(host))
+            yield app
         except OSError as error:
+            if app.is_running:
+                raise
             raise InputError(f"{host}, port {port}, cannot be listened at: another program may hold it. Give another "
                              "--port.") from error
-        try:
-            yield app
         finally:
             app.close(verbose=False)
 
@@ -99,15 +103,11 @@ def served(predictor: Predictor, name: str, host: str = "127.0.0.1", port: int |
 def private_folder() -> Iterator[Path]:
     """A folder that this user alone can read, where gradio keeps what it is given; at the end it is deleted."""
     folder = Path(tempfile.mkdtemp(prefix="fmpn-app-"))
-    before = os.environ.get("GRADIO_TEMP_DIR")
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     try:
-        yield folder
+        with _environment(GRADIO_TEMP_DIR=str(folder)):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.environ.pop("GRADIO_TEMP_DIR")
-        if before is not None:
-            os.environ["GRADIO_TEMP_DIR"] = before
 
 
 def create_app(predictor: Predictor, name: str, folder: Path) -> "gradio.Blocks":
@@ -183,6 +183,19 @@ def _gradio() -> Any:
     except ImportError:
         raise InputError('The app needs gradio: pip install "fmpn-timm[app]".') from None
     return gradio
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

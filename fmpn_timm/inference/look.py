@@ -23,7 +23,7 @@ from .sources import Frame
 #: Whether videos can be followed, and faces be compared with neutral ones.
 MOVING = all(find_spec(f"{__package__}.{name}") for name in ("video", "tracks", "timeline", "neutral"))
 if MOVING:
-    from .neutral import compare_faces, find_neutrals, with_comparisons
+    from .neutral import find_neutrals, with_comparisons
     from .sources import Source, frames
     from .timeline import NeutralSheet, Timeline
     from .tracks import Tracker, follow
@@ -110,12 +110,11 @@ def _look_at_picture(predictor: Predictor, path: str, neutral: np.ndarray | None
     (prediction, _), = predictor.stream([Frame("picture", picture=picture)])
     if not prediction.read:
         raise Unreadable(_reason(prediction))
-    comparisons = {}
-    if neutral is not None and prediction.faces:
-        largest = prediction.faces[0]
-        comparisons[0] = compare_faces(largest.face, neutral, largest.motion_mask)
-    page = picture_page(picture, prediction, comparisons, problem)
-    return Looked(page, None, tuple(prediction.as_rows() if prediction.faces else ()))
+    if neutral is not None:
+        prediction = with_comparisons(prediction, neutral)
+    rows = prediction.as_rows() if prediction.faces else []
+    rows = tuple({name: value for name, value in row.items() if value is not None} for row in rows)
+    return Looked(picture_page(picture, prediction, problem), None, rows)
 
 
 def _reason(prediction: PicturePrediction) -> str:

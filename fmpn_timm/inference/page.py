@@ -86,15 +86,13 @@ def message(title: str, text: str = "", wrong: bool = False) -> str:
 def picture_page(
         picture: np.ndarray,
         prediction: PicturePrediction,
-        comparisons: Mapping[int, "Comparison"] | None = None,
         problem: str = "",
 ) -> str:
     """A picture with what was predicted: boxes and labels, and each face by itself.
 
     Args:
         picture: RGB uint8 (H, W, 3).
-        prediction: Its prediction.
-        comparisons: Comparisons with the neutral face, by the face's place.
+        prediction: Its prediction, faces with their ``comparison`` with the neutral face where there is one.
         problem: What else went wrong.
     """
     parts = [_figure(draw_prediction(picture, prediction), "the picture with boxes and labels", "whole", WHOLE)]
@@ -104,7 +102,7 @@ def picture_page(
         parts.append(_message("No face was found", "Try a picture in which a face is larger, upright and well lit."))
     many = len(prediction.faces) > 1
     for i, face in enumerate(prediction.faces[:MAX_FACES]):
-        parts.append(_face(face, f"face {i + 1}" if many else "", (comparisons or {}).get(i)))
+        parts.append(_face(face, f"face {i + 1}" if many else ""))
     more = len(prediction.faces) - MAX_FACES
     if more > 0:
         parts.append(f'<p class="quiet">{more} smaller face{"s" * (more > 1)}: see the numbers below.</p>')
@@ -145,7 +143,8 @@ def _message(title: str, text: str, wrong: bool = False) -> str:
             f'<span class="quiet">{escape(text)}</span></div>')
 
 
-def _face(face: FacePrediction, name: str, comparison: "Comparison | None") -> str:
+def _face(face: FacePrediction, name: str) -> str:
+    comparison = getattr(face, "comparison", None)
     likeliest = max(face.probabilities, key=face.probabilities.get)
     label = f"{UNCERTAIN}: perhaps {likeliest}" if face.label == UNCERTAIN else face.label
     flags = "; ".join(FLAGS.get(flag, flag) for flag in face.quality.flags)

@@ -87,7 +87,8 @@ def test_large_files_are_refused(predictor, picture, monkeypatch):
 @moving
 def test_neutral_face_is_compared_with_the_largest(predictor, picture, tmp_path):
     Image.fromarray(marked((10, 20, 70))).save(tmp_path / "neutral.png")
-    page = look.look_at(predictor, picture, str(tmp_path / "neutral.png")).page
+    page, _, (first, second) = look.look_at(predictor, picture, str(tmp_path / "neutral.png"))
+    assert "neutral_r" in first and "neutral_r" not in second
     assert page.count("<figcaption>neutral face") == page.count("<figcaption>where it really moved") == 1
     first, second = page.split("</article>")[:2]
     assert "neutral face" in first and "neutral face" not in second
@@ -205,8 +206,19 @@ def test_taken_port_is_said(page, predictor):
         pass
 
 
+def test_proxy_is_not_asked_for_this_computer(predictor, monkeypatch):
+    pytest.importorskip("gradio")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "kept.example")
+    with app.served(predictor, "tiny") as page:
+        assert page.is_running
+    assert os.environ["NO_PROXY"] == "kept.example"
+
+
 @pytest.mark.slow
-def test_nothing_is_left_when_it_is_ended(model, picture, tmp_path):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_when_it_is_ended(model, picture, tmp_path, ending):
     gradio_client = pytest.importorskip("gradio_client")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -222,7 +234,7 @@ def test_nothing_is_left_when_it_is_ended(model, picture, tmp_path):
         client.predict(_file(picture), None, api_name="/look")
         assert list((tmp_path / "scratch").rglob("two.png"))
     finally:
-        running.send_signal(signal.SIGTERM)
+        running.send_signal(ending)
         running.wait(60)
     assert list((tmp_path / "scratch").iterdir()) == []
     assert not list((tmp_path / "home").rglob("two.png"))
