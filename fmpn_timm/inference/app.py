@@ -87,6 +87,8 @@ def served(predictor: Predictor, name: str, host: str = "127.0.0.1", port: int |
     around = ",".join(filter(None, (around, *LOCAL, host)))  # gradio calls itself, which no proxy may catch
     with private_folder() as folder, _environment(NO_PROXY=around, no_proxy=around):
         app = create_app(predictor, name, folder)
+        # gradio makes a folder where the environment told it to as it was imported, and nobody deletes that
+        sys.modules["gradio.routes"].DEFAULT_TEMP_DIR = str(folder)
         try:
             app.launch(server_name=host, server_port=port, **_settings(host))
             yield app
@@ -177,7 +179,7 @@ def create_app(predictor: Predictor, name: str, folder: Path) -> "gradio.Blocks"
 
 
 def _gradio() -> Any:
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "0"  # read as gradio is imported
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "0"
     try:
         import gradio
     except ImportError:
