@@ -122,6 +122,19 @@ def command_parser() -> argparse.ArgumentParser:
                          help="go on with a CSV or JSON lines file that an interrupted run has left")
     predict.set_defaults(run=_predict)
 
+    app = commands.add_parser(
+        "app", help="open a page that says what the faces in a picture or video express",
+        description="Serve a page for the browser of this computer: give a picture, a video or the camera, and see "
+                    "each face's probabilities and where it moved. It needs no network, and deletes what it was given "
+                    "after ten minutes and when it ends. Ctrl-C ends it.")
+    app.add_argument("--model", help=f"{MODEL} (default: the one that comes with the package)")
+    app.add_argument("--port", type=int, default=7860, help="(default: 7860)")
+    app.add_argument("--host", default="127.0.0.1", help="address to listen at; any but 127.0.0.1 lets others in, "
+                                                         "without a password (default: 127.0.0.1)")
+    app.add_argument("--abstain", type=float, metavar="P", help="say uncertain where no class is as likely as P")
+    app.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    app.set_defaults(run=_app)
+
     def on_faces(name: str, run: Callable, split: str, help: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help)
         command.add_argument("model", help=MODEL)
@@ -398,6 +411,13 @@ def _predict(options: argparse.Namespace) -> None:
     print(counts, file=sys.stderr)
     if counts.unread:
         sys.exit(1)
+
+
+def _app(options: argparse.Namespace) -> None:
+    from fmpn_timm.inference import DEFAULT_MODEL
+    from fmpn_timm.inference.app import run_app
+
+    run_app(options.model or DEFAULT_MODEL, options.host, options.port, abstain=options.abstain, device=options.device)
 
 
 def _faces(options: argparse.Namespace) -> "FaceSet":

@@ -1,6 +1,7 @@
 """Predictions as pictures to look at: boxes, labels, and where the face moved."""
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fmpn_timm.data.classes import EXPRESSIONS
 
 from .results import FacePrediction, PicturePrediction
 
-__all__ = ["draw_prediction", "drawn_path", "write_masks", "write_picture"]
+__all__ = ["COLORS", "draw_face", "draw_prediction", "drawn_path", "write_masks", "write_picture"]
 
 #: Longest side of what is drawn, in pixels: text needs room, and nobody looks at more.
 MIN_SIDE, MAX_SIDE = 640, 2560
@@ -53,6 +54,22 @@ def draw_prediction(picture: np.ndarray, prediction: PicturePrediction) -> np.nd
     if not prediction.faces and prediction.reason:
         _plate(draw, (0, size[1]), [(prediction.reason, TEXT)], _text_height(size, 1.0), OTHER, size)
     return np.array(image)
+
+
+def draw_face(face: FacePrediction, side: int) -> np.ndarray:
+    """Draw where an aligned face moved, if the model says it.
+
+    Args:
+        face: The face.
+        side: Height and width of what is drawn, in pixels.
+
+    Returns:
+        RGB uint8 (side, side, 3).
+    """
+    zoom = side / len(face.face)
+    drawn = cv2.resize(face.face, (side, side), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
+    _overlay(drawn, replace(face, matrix=np.eye(2, 3)), zoom)
+    return drawn
 
 
 def drawn_path(folder: str | Path, name: str, suffix: str = "", common: str = "") -> Path:
