@@ -18,10 +18,11 @@ import numpy as np
 
 from fmpn_timm.errors import InputError
 
-from .look import MAX_PICTURE, MAX_SECONDS, MAX_VIDEO, MOVING, look_at
+from .look import MAX_PICTURE, MAX_SECONDS, MAX_VIDEO, look_at
 from .page import CSS, message
 from .predictor import DEFAULT_MODEL, Predictor
 from .sources import PICTURES
+from .video import VIDEOS
 
 if TYPE_CHECKING:
     import gradio
@@ -124,8 +125,7 @@ def create_app(predictor: Predictor, name: str, folder: Path) -> "gradio.Blocks"
         InputError: gradio is missing.
     """
     gradio = _gradio()
-    kind = "picture or video" if MOVING else "picture"
-    empty = _empty(kind, predictor.masks)
+    empty = _empty(predictor.masks)
 
     progress = gradio.Progress()
 
@@ -148,12 +148,12 @@ def create_app(predictor: Predictor, name: str, folder: Path) -> "gradio.Blocks"
         with gradio.Row(equal_height=False):
             with gradio.Column(scale=2, min_width=300):
                 with gradio.Tab("File"):
-                    file = gradio.File(label=f"A {kind}", file_types=_kinds(), height=150)
+                    file = gradio.File(label="A picture or video", file_types=_kinds(), height=150)
                     gradio.HTML(f'<p class="limits">{_limits()}</p>')
                 with gradio.Tab("Camera"):
                     camera = gradio.Image(label="A snapshot", sources=["webcam"], type="filepath", height=300,
                                           buttons=[])
-                with gradio.Accordion("Compare with a neutral face", open=False, visible=MOVING and predictor.masks):
+                with gradio.Accordion("Compare with a neutral face", open=False, visible=predictor.masks):
                     gradio.HTML('<p class="limits">With a picture of the same person\'s neutral face you see where the '
                                 'face really moved, beside where the model says so. In a video it is looked for, if '
                                 'you give none.</p>')
@@ -268,24 +268,20 @@ _CSS = """
 """
 
 
-def _empty(kind: str, masks: bool) -> str:
+def _empty(masks: bool) -> str:
     masks = " and a map of where it moved" if masks else ""
-    return message(f"Give a {kind}", f"Each face gets its probabilities{masks}. What you give stays on the computer "
-                                     f"that runs this page, and is deleted there after {AGE // 60} minutes, or when "
-                                     "the app ends.")
+    return message("Give a picture or video",
+                   f"Each face gets its probabilities{masks}. What you give stays on the computer that runs this page, "
+                   f"and is deleted there after {AGE // 60} minutes, or when the app ends.")
 
 
 def _kinds() -> list[str]:
     """What the browser offers to give: pictures and videos, and the names of those it does not know for such."""
-    if not MOVING:
-        return ["image"]
-    from .video import VIDEOS
-
     unknown = [suffix for suffix in (*PICTURES, *VIDEOS)
                if not (mimetypes.guess_type(f"a{suffix}")[0] or "").startswith(("image/", "video/"))]
     return ["image", "video", *unknown]
 
 
 def _limits() -> str:
-    videos = f", videos up to {MAX_VIDEO // 2**20} MB; of these {MAX_SECONDS // 60} minutes are looked at"
-    return f"Pictures up to {MAX_PICTURE // 2**20} MB{videos if MOVING else ''}."
+    return (f"Pictures up to {MAX_PICTURE // 2**20} MB, videos up to {MAX_VIDEO // 2**20} MB; of these "
+            f"{MAX_SECONDS // 60} minutes are looked at.")

@@ -4,7 +4,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,22 +13,17 @@ import numpy as np
 from fmpn_timm.errors import InputError
 
 from .draw import draw_prediction
+from .neutral import find_neutrals, with_comparisons
 from .page import message, picture_page, video_page
 from .pictures import Unreadable, as_picture
 from .predictor import Predictor
 from .results import FacePrediction, PicturePrediction
-from .sources import Frame
+from .sources import Frame, Source, frames
+from .timeline import NeutralSheet, Timeline
+from .tracks import Tracker, follow
+from .video import VIDEOS, VideoWriter, sample
 
-#: Whether videos can be followed, and faces be compared with neutral ones.
-MOVING = all(find_spec(f"{__package__}.{name}") for name in ("video", "tracks", "timeline", "neutral"))
-if MOVING:
-    from .neutral import find_neutrals, with_comparisons
-    from .sources import Source, frames
-    from .timeline import NeutralSheet, Timeline
-    from .tracks import Tracker, follow
-    from .video import VIDEOS, VideoWriter, sample
-
-__all__ = ["EVERY", "MAX_PICTURE", "MAX_SECONDS", "MAX_VIDEO", "MOVING", "Looked", "look_at"]
+__all__ = ["EVERY", "MAX_PICTURE", "MAX_SECONDS", "MAX_VIDEO", "Looked", "look_at"]
 
 #: Largest files, in bytes.
 MAX_PICTURE, MAX_VIDEO = 20 * 2**20, 200 * 2**20
@@ -68,10 +62,10 @@ def look_at(
         told: Told how many seconds of a video have been looked at.
     """
     try:
-        moving = MOVING and path.lower().endswith(VIDEOS)
+        moving = path.lower().endswith(VIDEOS)
         _refuse_large(path, MAX_VIDEO if moving else MAX_PICTURE)
         reference, problem = None, ""
-        if neutral and MOVING and predictor.masks:
+        if neutral and predictor.masks:
             reference, problem = _neutral(predictor, neutral)
         if moving:
             return _look_at_video(predictor, path, reference, problem, folder, told)

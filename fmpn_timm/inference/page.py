@@ -144,7 +144,7 @@ def _message(title: str, text: str, wrong: bool = False) -> str:
 
 
 def _face(face: FacePrediction, name: str) -> str:
-    comparison = getattr(face, "comparison", None)
+    comparison = face.comparison
     likeliest = max(face.probabilities, key=face.probabilities.get)
     label = f"{UNCERTAIN}: perhaps {likeliest}" if face.label == UNCERTAIN else face.label
     flags = "; ".join(FLAGS.get(flag, flag) for flag in face.quality.flags)

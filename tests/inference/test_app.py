@@ -25,7 +25,6 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
          "--disable-component-update", "--disable-sync"]
 
 
-moving = pytest.mark.skipif(not look.MOVING, reason="needs videos and neutral faces")
 
 
 @pytest.fixture
@@ -84,7 +83,6 @@ def test_large_files_are_refused(predictor, picture, monkeypatch):
     assert "no more than 0 MB are taken" in look.look_at(predictor, picture).page
 
 
-@moving
 def test_neutral_face_is_compared_with_the_largest(predictor, picture, tmp_path):
     Image.fromarray(marked((10, 20, 70))).save(tmp_path / "neutral.png")
     page = look.look_at(predictor, picture, str(tmp_path / "neutral.png")).page
@@ -93,7 +91,6 @@ def test_neutral_face_is_compared_with_the_largest(predictor, picture, tmp_path)
     assert "neutral face" in first and "neutral face" not in second
 
 
-@moving
 @pytest.mark.parametrize("content, words", [(b"no picture", "cannot be read"), (None, "shows no face")])
 def test_bad_neutral_face_is_said_beside_the_result(predictor, picture, tmp_path, content, words):
     Image.fromarray(marked()).save(tmp_path / "neutral.png")
@@ -103,7 +100,6 @@ def test_bad_neutral_face_is_said_beside_the_result(predictor, picture, tmp_path
     assert f"neutral face {words}" in looked.page and looked.page.count("<article") == 2
 
 
-@moving
 def test_people_of_a_video_are_followed(predictor, tmp_path, monkeypatch):
     monkeypatch.setattr(look, "MAX_SECONDS", 3)
     monkeypatch.setattr(look, "frames", lambda source: _frames(30, 0.25))
@@ -118,7 +114,6 @@ def test_people_of_a_video_are_followed(predictor, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["seen.mp4"]
 
 
-@moving
 def test_video_that_breaks_off_shows_what_there_was(predictor, tmp_path, monkeypatch):
     frames = [*_frames(3, 0.25), Frame("video", reason="the video is cut after 0.50 s")]
     monkeypatch.setattr(look, "frames", lambda source: iter(frames))
@@ -126,7 +121,6 @@ def test_video_that_breaks_off_shows_what_there_was(predictor, tmp_path, monkeyp
     assert "The video is cut after 0.50 s" in looked.page and looked.numbers[0]["frames"] == 3
 
 
-@moving
 def test_what_is_no_video_is_said_and_leaves_nothing(predictor, tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "out").mkdir()
