@@ -72,7 +72,7 @@ def test_broken_picture_is_found_by_decoding(root):
     path.write_bytes(path.read_bytes()[:100])
     [problem] = found(root)
     assert problem["path"] == str(path) and problem["what"] == "broken picture (100 bytes)"
-    assert problem["mend"] == "Fetch it again, or remove it and its label."
+    assert problem["mend"] == "Fetch it again, or leave it out."
     assert found(root, decode=False) == []
 
 

@@ -99,8 +99,8 @@ def test_the_recipe_names_the_detector(monkeypatch, pictures):
     aligner = FaceAligner(Recipe(detector="marked", size=48))
     assert [len(faces) for faces in aligner(pictures)] == [1, 0, 1]
     assert aligner(pictures)[1].reason == "marked found no face"
-    with pytest.raises(InputError, match="Unknown detector 'mtcnn'"):
-        FaceAligner(Recipe(detector="mtcnn"))
+    with pytest.raises(InputError, match="Unknown detector 'dlib'"):
+        FaceAligner(Recipe(detector="dlib"))
 
 
 def test_landmarks_of_the_data_set():

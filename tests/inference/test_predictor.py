@@ -183,7 +183,7 @@ def test_models_without_masks(tmp_path, pictures):
     ({"faces": "best"}, "Unknown policy 'best'"),
     ({"missing": "guess"}, "Unknown choice 'guess'"),
     ({"device": "abacus"}, "device abacus"),
-    ({"detector": "mtcnn"}, "Unknown detector 'mtcnn'"),
+    ({"detector": "dlib"}, "Unknown detector 'dlib'"),
 ])
 def test_bad_options_are_one_line(model, options, message):
     with pytest.raises(InputError, match=message) as caught:
