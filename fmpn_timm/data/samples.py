@@ -101,7 +101,7 @@ class FaceSet:
         return replace(self, samples=samples, neutral=tuple(neutral.values()))
 
     def joined(self, other: "FaceSet") -> "FaceSet":
-        """The set with the samples of another behind its own, in this one's color.
+        """The set with the samples of another behind its own, in this one's color; ``options`` says so (``also``).
 
         Raises:
             InputError: The other has classes that this one lacks.
@@ -114,7 +114,9 @@ class FaceSet:
                             for s in samples)
         if self.recipe is not None and self.recipe.color == "grey":
             samples = tuple(replace(s, picture=partial(_colored, self.recipe, s.picture)) for s in samples)
-        return replace(self, samples=self.samples + samples)
+        record = {"dataset": other.dataset, "split": other.split, "samples": len(other), **other.options}
+        options = {**self.options, "also": [*self.options.get("also", []), record]}
+        return replace(self, samples=self.samples + samples, options=options)
 
     def where(self, keep: Callable[[Sample], bool], split: str | None = None) -> "FaceSet":
         """The samples, and neutral references, for which ``keep`` is true."""

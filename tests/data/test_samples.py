@@ -50,6 +50,7 @@ def test_joined_sets_have_one_order_of_classes_and_one_color(faces):
     other = FaceSet("ict", "all", ("fear", "neutral"), (red,))
     both = dataclasses.replace(faces, recipe=Recipe(color="grey")).joined(other)
     assert [s.source for s in both.samples] == ["a", "b", "c", "d"] and both.dataset == "drawn"
+    assert both.options == {"seed": 3, "also": [{"dataset": "ict", "split": "all", "samples": 1}]}
     assert both.samples[3].votes == (0.75, 0.0, 0.25) and np.ptp(both.samples[3].picture()) == 0
     assert np.ptp(faces.joined(other).samples[3].picture()) == 200
     with pytest.raises(InputError, match="drawn has classes that ict lacks: happiness"):
