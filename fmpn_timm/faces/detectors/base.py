@@ -1,13 +1,14 @@
 """What all detectors share: what they return, and the size at which they look at a picture."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
-__all__ = ["Detector", "Faces", "resize_for_detection", "scale_back"]
+__all__ = ["Detector", "Faces", "OpenCVDetector", "resize_for_detection", "scale_back"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,25 @@ class Detector(Protocol):
     """
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[Faces]: ...
+
+
+class OpenCVDetector:
+    """A detector on OpenCV's networks, of which each thread needs its own: ``_of_thread`` holds them."""
+
+    def __init__(self):
+        self._of_thread = threading.local()
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Faces]:
+        return [self._detect(picture) for picture in pictures]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_of_thread"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _of_thread=threading.local())
+
+    def _detect(self, picture: np.ndarray) -> Faces:
+        raise NotImplementedError
 
 
 def resize_for_detection(picture: np.ndarray, min_side: int, max_side: int) -> np.ndarray:

@@ -6,17 +6,14 @@ taken of. Slower and less exact than YuNet, but here without a download.
 """
 
 import importlib.util
-import threading
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from fmpn_timm.errors import InputError
 
-from .base import Faces, resize_for_detection, scale_back
+from .base import Faces, OpenCVDetector, resize_for_detection, scale_back
 
 __all__ = ["MTCNN"]
 
@@ -28,7 +25,7 @@ PYRAMID = 0.709
 OFFSET = 1 / 48
 
 
-class MTCNN:
+class MTCNN(OpenCVDetector):
     """Finds faces with MTCNN.
 
     Args:
@@ -50,19 +47,10 @@ class MTCNN:
             min_side: int = 192,
             max_side: int = 640,
     ):
+        super().__init__()
         self.path = _folder(path)
         self.scores, self.min_face, self.min_side, self.max_side = scores, min_face, min_side, max_side
-        self._of_thread = threading.local()
         self._networks()  # wrong files are told now, not by the first worker
-
-    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Faces]:
-        return [self._detect(picture) for picture in pictures]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_of_thread"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _of_thread=threading.local())
 
     def _networks(self) -> list["cv2.dnn.Net"]:
         if not hasattr(self._of_thread, "networks"):

@@ -6,11 +6,9 @@ of the OpenCV Zoo (MIT).
 
 import os
 import socket
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
@@ -20,7 +18,7 @@ from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
 from fmpn_timm.errors import InputError
 
-from .base import Faces, resize_for_detection, scale_back
+from .base import Faces, OpenCVDetector, resize_for_detection, scale_back
 
 __all__ = ["YuNet"]
 
@@ -30,7 +28,7 @@ MEND = f"Go online once to fetch {FILE} from huggingface.co/{REPOSITORY}, or nam
 CLOSE_UP = 320  # YuNet knows faces of 10 to 300 pixels, says the OpenCV Zoo
 
 
-class YuNet:
+class YuNet(OpenCVDetector):
     """Finds faces with YuNet.
 
     Args:
@@ -53,19 +51,10 @@ class YuNet:
             max_side: int = 1024,
             nms: float = 0.3,
     ):
+        super().__init__()
         self.path = _model_file(path)
         self.score, self.min_side, self.max_side, self.nms = score, min_side, max_side, nms
-        self._of_thread = threading.local()
         self._look(np.zeros((32, 32, 3), np.uint8))  # a wrong file is told now, not by the first worker
-
-    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Faces]:
-        return [self._detect(picture) for picture in pictures]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_of_thread"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _of_thread=threading.local())
 
     def _detect(self, picture: np.ndarray) -> Faces:
         resized = resize_for_detection(picture, self.min_side, self.max_side)
