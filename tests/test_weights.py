@@ -1,0 +1,53 @@
+"""Tests of the model that comes with the package."""
+
+import hashlib
+import socket
+
+import pytest
+import timm
+import torch
+
+import fmpn_timm  # noqa: F401 registers the models
+from fmpn_timm import zoo
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.faces import create_detector
+from fmpn_timm.inference import DEFAULT_MODEL, Predictor
+from fmpn_timm.inference.demo import COLUMNS, SIDE, draw_people
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refused(*args, **kwargs):
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+
+
+def test_it_is_small_and_the_same_as_what_is_published():
+    packaged, published = (place / DEFAULT_MODEL for place in (zoo.PACKAGED, zoo.CHECKOUT))
+    assert sum(path.stat().st_size for path in packaged.iterdir()) < 12e6
+    for name in ("config.json", "model.safetensors"):
+        hashes = {hashlib.sha256((folder / name).read_bytes()).digest() for folder in (packaged, published)}
+        assert len(hashes) == 1, name
+
+
+def test_timm_loads_it_without_a_network(offline, monkeypatch, tmp_path):
+    monkeypatch.setattr(zoo, "CHECKOUT", tmp_path)  # as after pip install
+    for name in (DEFAULT_MODEL, DEFAULT_MODEL.partition(".")[0]):
+        model = timm.create_model(name, pretrained=True).eval()
+        assert model.pretrained_cfg["label_names"] == list(EXPRESSIONS)
+        with torch.no_grad():
+            assert model(torch.rand(1, 3, 48, 48)).shape == (1, len(EXPRESSIONS))
+
+
+def test_it_recognises_drawn_expressions_without_a_network(offline):
+    # it has seen no drawing, and which are hard is no test; MTCNN, for YuNet's file may not be there
+    prediction = Predictor(detector=create_detector("mtcnn"))(draw_people())
+    said = {}
+    for face in prediction.faces:
+        column, row = (face.box[:2] + face.box[2:]) / 2 // SIDE
+        said[EXPRESSIONS[int(row * COLUMNS + column)]] = face.label
+        assert face.motion_mask.max() > 0
+    assert len(said) >= 6
+    assert said["happiness"] == "happiness" and said["surprise"] == "surprise"
