@@ -248,7 +248,7 @@ def _introduction(config: dict, summary: dict) -> str:
            "the order of the logits)."
     system = _system(config)
     if system is not None:
-        backbone = args.get("backbone") or arch.partition("_")[2]
+        backbone = args.get("backbone") or arch.partition("_")[2].removeprefix("lite_")
         network = system.text.replace("{backbone}", backbone)
     else:
         network = f"It is the timm model `{arch}`, trained with fmpn-timm as a baseline."
