@@ -3,7 +3,8 @@
 timm's suite picks its models through ``timm.list_models`` and has filters by backbone name (``vit_*`` has no spatial
 features, ``densenet*`` is not scripted, ...). Here every test that lists a backbone lists it still, by its own name,
 and creates ``fmpn_<backbone>``, our model in front of it. So nothing is left out that the bare backbone is put through.
-Our other models go by their own names through every test that lists models.
+Our other models go by their own names through every test that lists models; so do three of ``fmpn_lite_*``, which
+differ from ``fmpn_*`` in the mask generator alone.
 
 Exempt, beside what timm exempts the backbones from:
 
@@ -22,7 +23,8 @@ from fmpn_timm.models import FMPN, FN2EN
 
 PREFIX = "fmpn_"
 _timm_list_models = timm.list_models
-BACKBONES = {name[len(PREFIX):]: name for name in _timm_list_models(f"{PREFIX}*")}
+BACKBONES = {name[len(PREFIX):]: name for name in _timm_list_models(f"{PREFIX}*") if "_lite" not in name}
+LITE = {name: f"fmpn_lite_{name}" for name in ("resnet18_small", "densenet121", "vit_small_patch16_224")}
 SYSTEMS = tuple(name for pattern in ("derl*", "fn2en*", "msca*") for name in _timm_list_models(pattern))
 EXEMPT = {"test_model_forward_torchscript": ("msca",)}
 
@@ -48,6 +50,7 @@ def list_models(*args, pretrained: bool = False, **kwargs) -> list[Listed]:
     with_weights = {name.split(".", 1)[0] for name in _timm_list_models(f"{PREFIX}*", pretrained=True)}
     found = [n for n in names if n in BACKBONES and (not pretrained or BACKBONES[n] in with_weights)]
     if not pretrained:
+        found += [LITE[n] for n in names if n in LITE]
         kwargs.pop("module", None)  # timm's modules with ``forward_intermediates``: ours all have it
         named = {name.split(".", 1)[0] for name in _timm_list_models(*args, **kwargs)}
         found += [n for n in SYSTEMS if n in named]
