@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from fmpn_timm.data.transforms import load_size_of
 from fmpn_timm.training.config import INDIFFERENT, config_names, parse_config
 
 __all__ = ["DATA", "benchmark_results", "model_card", "portable", "terms", "training_command"]
@@ -289,7 +290,7 @@ def _preprocessing(repo_id: str, config: dict, summary: dict, files: Collection[
                "Faces cut in another way cost accuracy; `fmpn data prepare` and `fmpn evaluate` hold you to it.")
     else:
         cut = "Faces were taken as the data set ships them; no alignment is recorded."
-    resized = round(size / cfg["crop_pct"])
+    resized = load_size_of(cfg)
     crop = f", cropped to {size} in the middle" if resized != size else ""
     return f"""\
 ## Preprocessing

@@ -8,7 +8,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
-__all__ = ["eval_transform", "model_transform", "train_transform"]
+__all__ = ["eval_transform", "load_size_of", "model_transform", "train_transform"]
 
 
 class RandomFiveCrop(v2.Transform):
@@ -145,10 +145,14 @@ def eval_transform(size: int, load_size: int, mean: Sequence[float], std: Sequen
     ])
 
 
+def load_size_of(cfg: dict[str, Any]) -> int:
+    """The size in pixels that a model's ``pretrained_cfg`` has faces resized to, before the crop."""
+    return round(cfg["input_size"][-1] / cfg["crop_pct"])
+
+
 def model_transform(cfg: dict[str, Any]) -> v2.Transform:
     """The evaluation transform that a model's ``pretrained_cfg`` asks for."""
-    size = cfg["input_size"][-1]
-    return eval_transform(size, round(size / cfg["crop_pct"]), cfg["mean"], cfg["std"])
+    return eval_transform(cfg["input_size"][-1], load_size_of(cfg), cfg["mean"], cfg["std"])
 
 
 class FaceOnly(torch.nn.Module):

@@ -19,11 +19,13 @@ from torch import nn
 from torchvision.transforms.v2 import functional as VF
 
 from fmpn_timm.card import portable, terms
+from fmpn_timm.data.transforms import load_size_of
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import Recipe
 from fmpn_timm.hub import class_names, load_model, recipe_of, results_of, temperature_of
 from fmpn_timm.models import FMPN
 from fmpn_timm.version import __version__
+
+from .predictor import default_recipe
 
 __all__ = ["FORMATS", "METADATA", "Exported", "describe", "export"]
 
@@ -122,8 +124,8 @@ def describe(name: str, model: nn.Module) -> dict[str, Any]:
     channels, height, width = cfg["input_size"]
     if channels != 3:
         raise InputError(f"{name} takes faces of {channels} channel(s): only models for RGB faces are exported.")
-    load_size = round(width / cfg["crop_pct"])
-    used, temperature = recipe or Recipe(size=max(load_size, 8)), temperature_of(name)
+    load_size = load_size_of(cfg)
+    used, temperature = recipe or default_recipe(cfg), temperature_of(name)
     outputs = {"logits": {"shape": ["batch", model.num_classes]}}
     if isinstance(model, FMPN):
         outputs["motion_mask"] = {"shape": ["batch", 1, height, width], "range": [0, 1]}

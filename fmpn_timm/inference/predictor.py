@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torchvision import tv_tensors
 
-from fmpn_timm.data.transforms import model_transform
+from fmpn_timm.data.transforms import load_size_of, model_transform
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import AlignedFace, AlignedFaces, Detector, FaceAligner, Recipe, create_detector
 from fmpn_timm.faces.detectors.yunet import VARIABLE as YUNET_FILE
@@ -26,7 +26,7 @@ from .pictures import Unreadable, as_picture
 from .results import UNCERTAIN, FacePrediction, PicturePrediction, face_quality
 from .sources import Frame
 
-__all__ = ["DEFAULT_MODEL", "Predictor"]
+__all__ = ["DEFAULT_MODEL", "Predictor", "default_recipe"]
 
 #: The model that is taken where none is named.
 DEFAULT_MODEL = "fmpn_lite_resnet18_small.ferplus"
@@ -206,6 +206,11 @@ class Predictor:
         )
 
 
+def default_recipe(cfg: dict[str, Any]) -> Recipe:
+    """How faces are cut for a model that does not say: by the default, at the size its ``pretrained_cfg`` asks for."""
+    return Recipe(size=max(load_size_of(cfg), 8))
+
+
 def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
         if not torch.accelerator.is_available():
@@ -221,7 +226,7 @@ def _device(device: str | torch.device | None) -> torch.device:
 def _recipe(model: str, cfg: dict[str, Any], recipe: Recipe | None, detector: str | Detector | None) -> Recipe:
     """How faces are cut; what had to be guessed is said in a warning."""
     if recipe is None:
-        recipe = Recipe(size=max(round(cfg["input_size"][-1] / cfg["crop_pct"]), 8))
+        recipe = default_recipe(cfg)
         warnings.warn(f"{model} names no recipe: its faces are cut by the default one, which may not be how those it "
                       "was trained on were cut.", stacklevel=3)
     if isinstance(detector, str):
