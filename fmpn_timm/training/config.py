@@ -58,6 +58,7 @@ class TrainConfig:
         train_split: Split to train on.
         valid_split: Split to select the best epoch on; none to hold out ``valid_fraction`` of the training subjects.
         valid_fraction: Share of the training subjects to hold out for selection where there is no ``valid_split``.
+        train_fraction: Share of the other training subjects to learn from; the rest are left out, of the masks too.
         test_split: Split that is looked at once, at the end; none to report the selection split.
         soft_labels: Train on the raters' votes where the data set has them.
         max_broken: Largest share of the training faces whose pictures may be broken: another face of the class stands
@@ -135,6 +136,7 @@ class TrainConfig:
     train_split: str = "train"
     valid_split: str | None = None
     valid_fraction: float = 0.1
+    train_fraction: float = 1.0
     test_split: str | None = None
     soft_labels: bool = False
     max_broken: float = 0.01

@@ -443,6 +443,8 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
     parts = [f"{plan.dataset}, {plan.cut}{count}, seed{'s' * (len(plan.seeds) > 1)} "
              f"{', '.join(map(str, plan.seeds))}, {config['backbone']} at {config['size']} pixels.\n"
              f"Prior masks: {masks}. The epoch is selected on {selection}."]
+    if config.get("train_fraction", 1) < 1:
+        parts.append(f"Learnt from {config['train_fraction']:g} of the other training subjects.")
     parts += [f"{arm_label(arm)}, in other ways than the others: {json.dumps(own)}"
               for arm, own in config.get("per_arm", {}).items() if arm in plan.arms]
     if arms:

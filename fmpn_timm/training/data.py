@@ -95,6 +95,10 @@ def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
     train, valid, test = _read_fold(config) if config.fold is not None else _read_splits(config)
     if valid is None:
         train, valid = split_by_subject(train, config.valid_fraction, config.seed)
+    if not 0 < config.train_fraction <= 1:
+        raise InputError(f"--train_fraction {config.train_fraction}: it must be above 0 and at most 1.")
+    if config.train_fraction < 1:
+        _, train = split_by_subject(train, config.train_fraction, config.seed)
     priors = _prepare_priors(config, train, accelerator)
     return Data(_with_others(config, train), valid, test, train.classes, priors)
 

@@ -65,6 +65,16 @@ def test_nobody_is_in_two_parts_and_masks_see_training_subjects_alone(config, mo
     assert set(data.priors.pairs) == set(data.classes) - {"neutral"}
 
 
+def test_a_share_of_the_training_subjects_leaves_the_others_as_they_are(config):
+    whole = prepare_data(config, Accelerator())
+    half = prepare_data(dataclasses.replace(config, train_fraction=0.5), Accelerator())
+    assert len(who(half.train.samples)) == 7 and who(half.train.samples) < who(whole.train.samples)
+    assert who(half.valid.samples) == who(whole.valid.samples) and who(half.test.samples) == who(whole.test.samples)
+    assert set(half.priors.pairs.values()) != set(whole.priors.pairs.values())
+    with pytest.raises(InputError, match="--train_fraction 0: it must be above 0"):
+        prepare_data(dataclasses.replace(config, train_fraction=0), Accelerator())
+
+
 def test_all_folds_test_everybody_once(config):
     folds = find_folds(config)
     assert (folds.dataset, folds.protocol, folds.numbers) == ("drawn", "ten-folds", tuple(range(10)))

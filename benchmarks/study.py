@@ -1,0 +1,194 @@
+"""When does the prior help? FMPN against its backbone and against FMPN without L_M, one thing varied at a time.
+
+    python -m benchmarks.study --config ict_hard --generator lite --root OUT --seeds 0 --folds 0-4
+
+Takes the options of ``fmpn crossval``; given again, it goes on where it was stopped, and with other folds or seeds it
+adds to what is there. Each value in ``STUDIES`` is a cross-validation of its own, ``<name>-<value>``; a share of the
+training subjects gets as many more epochs as it has fewer faces, so that all learn for the same number of updates.
+
+Writes ``benchmarks/study.md``, ``.json`` and ``.png``.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from fmpn_timm.cli import parse_crossval
+from fmpn_timm.errors import InputError
+from fmpn_timm.training.checkpoint import write_text
+from fmpn_timm.training.crossval import cross_validate, report
+from fmpn_timm.training.statistics import corrected_t_test
+from fmpn_timm.training.tables import arm_label
+
+__all__ = ["STUDIES", "Variant", "study"]
+
+ARMS = ("cnn", "no_prior", "fmpn")
+PAIRS = (("fmpn", "cnn"), ("fmpn", "no_prior"))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One value of what is varied: how it is told, and which arms it makes a difference to (all, or FMPN alone)."""
+
+    value: str
+    name: str = "base"
+    options: tuple[str, ...] = ()
+    arms: tuple[str, ...] = ARMS
+
+
+BASE = Variant("")
+
+#: What is varied. The options of the base stand in the command.
+STUDIES: dict[str, tuple[Variant, ...]] = {
+    "training subjects": (
+        Variant("a quarter", "quarter", ("--train_fraction", "0.25", "--epochs", "40", "--mask_epochs", "12")),
+        Variant("half", "half", ("--train_fraction", "0.5", "--epochs", "20", "--mask_epochs", "6")),
+        Variant("all"),
+    ),
+    "size in pixels": (
+        Variant("24", "24px", ("--size", "24", "--load_size", "27")),
+        Variant("32"),
+        Variant("48", "48px", ("--size", "48", "--load_size", "54")),
+    ),
+    "lambda_1": (
+        Variant("0.1", "lambda-0.1", ("--mask_weight", "0.1"), ("fmpn",)),
+        Variant("1"),
+        Variant("10", "lambda-10", ("--mask_weight", "10"), ("fmpn",)),
+    ),
+    "backbone": (
+        Variant("resnet18_small"),
+        Variant("regnetx_002", "regnetx", ("--backbone", "regnetx_002", "--backbone_kwargs", "{output_stride: 8}")),
+    ),
+}
+
+Accuracies = dict[tuple[int, int], float]  # by seed and fold
+
+
+def study(args: Sequence[str], out: Path) -> dict[str, Any]:
+    """Train what is not trained yet, and write table and picture.
+
+    Args:
+        args: Options of ``fmpn crossval``; ``--report`` trains nothing.
+        out: Files to write, without their endings.
+
+    Returns:
+        ``plan`` (data, folds, seeds, configuration of the base), ``runs`` (accuracies of each variant, arm, seed and
+        fold), ``rows`` (what the table says) and ``versions``.
+
+    Raises:
+        InputError: What ``cross_validate`` says.
+    """
+    options = parse_crossval(args, "benchmarks/study.py", ARMS)
+    variants = {v.name: v for v in (BASE, *(v for of in STUDIES.values() for v in of))}
+    found = {}
+    for name, variant in variants.items():
+        config = parse_crossval([*args, *variant.options], "benchmarks/study.py", ARMS).config
+        config = replace(config, name=f"{options.config.name.removesuffix('-crossval')}-study-{name}")
+        if not options.report:
+            found[name] = cross_validate(config, variant.arms, options.seeds, options.folds)
+        elif config.folder.is_dir():
+            found[name] = report(config.folder)
+    accuracies = {name: _accuracies(of) for name, of in found.items()}
+    run = found["base"]["runs"][0]
+    share = run["samples"]["test"] / run["samples"]["train"]
+    rows = [_row(thing, variant, accuracies, share) for thing, of in STUDIES.items() for variant in of
+            if variant.name in accuracies]
+    plan = found["base"]["plan"]
+    result = {
+        "plan": {**plan, "seeds": list(options.seeds)},
+        "runs": {name: {arm: {f"seed {s} fold {f}": a for (s, f), a in runs.items()} for arm, runs in of.items()}
+                 for name, of in accuracies.items()},
+        "rows": rows,
+        "versions": run["versions"],
+    }
+    stored = json.dumps(result, indent=1).replace(str(options.config.root), "{root}")
+    write_text(out.with_suffix(".json"), stored + "\n")
+    write_text(out.with_suffix(".md"), _text(plan, rows) + "\n")
+    _draw(rows, out.with_suffix(".png"))
+    return result
+
+
+def _accuracies(found: Mapping[str, Any]) -> dict[str, Accuracies]:
+    by_arm = defaultdict(dict)
+    for run in found["runs"]:
+        by_arm[run["arm"]][run["seed"], run["fold"]] = run["accuracy"]
+    return dict(by_arm)
+
+
+def _row(thing: str, variant: Variant, accuracies: Mapping[str, dict[str, Accuracies]], share: float) -> dict[str, Any]:
+    """Means over the runs that all arms have, and the differences over folds with their intervals."""
+    of = {**{arm: accuracies["base"].get(arm, {}) for arm in ARMS}, **accuracies[variant.name]}
+    shared = sorted(set.intersection(*(set(of[arm]) for arm in ARMS)))
+    row = {"varied": thing, "value": variant.value, "runs": len(shared), "folds": len({fold for _, fold in shared})}
+    row |= {arm: float(np.mean([of[arm][key] for key in shared])) if shared else None for arm in ARMS}
+    for first, second in PAIRS:
+        by_fold = defaultdict(list)
+        for key in shared:
+            by_fold[key[1]].append(of[first][key] - of[second][key])
+        folds = [float(np.mean(differences)) for _, differences in sorted(by_fold.items())]
+        test = corrected_t_test(folds, share)
+        row[f"{first} - {second}"] = {
+            "mean": float(np.mean(folds)) if folds else None, "interval": test and [test.low, test.high],
+            "p": test and test.p,
+        }
+    return row
+
+
+def _text(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    header = ["varied", "value", "runs an arm", *(f"{arm_label(arm)}, %" for arm in ARMS),
+              *(f"{arm_label(a)} - {arm_label(b)}, points" for a, b in PAIRS)]
+    lines = [header, ["---"] * len(header)]
+    for row in rows:
+        means = ["" if row[arm] is None else f"{100 * row[arm]:.1f}" for arm in ARMS]
+        lines.append([row["varied"], row["value"], str(row["runs"]), *means,
+                      *(_difference(row[f"{a} - {b}"]) for a, b in PAIRS)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _difference(found: Mapping[str, Any]) -> str:
+    if found["mean"] is None:
+        return ""
+    ends = found["interval"] and "{:+.1f} to {:+.1f}".format(*(100 * end for end in found["interval"]))
+    return f"{100 * found['mean']:+.1f}" + (f" ({ends})" if ends else "")
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    things = list(dict.fromkeys(row["varied"] for row in rows))
+    figure, axes = plt.subplots(1, len(things), figsize=(3 * len(things), 3.2), sharey=True, squeeze=False)
+    for axis, thing in zip(axes[0], things, strict=True):
+        of = [row for row in rows if row["varied"] == thing]
+        for i, (a, b) in enumerate(PAIRS):
+            places = [k + 0.16 * (i - 0.5) for k in range(len(of))]
+            found = [row[f"{a} - {b}"] for row in of]
+            means = np.array([np.nan if f["mean"] is None else 100 * f["mean"] for f in found])
+            ends = np.array([[100 * end for end in f["interval"]] if f["interval"] else [m, m]
+                             for f, m in zip(found, means, strict=True)])
+            axis.errorbar(places, means, yerr=abs(ends.T - means), fmt="o", markersize=4, capsize=3, linewidth=1,
+                          label=f"{arm_label(a)} - {arm_label(b)}")
+        axis.axhline(0, color="0.6", linewidth=0.8)
+        axis.set_xticks(range(len(of)), [row["value"] for row in of])
+        axis.set_xlim(-0.5, len(of) - 0.5)
+        axis.set_xlabel(thing)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("difference in accuracy, points\n(95 %, corrected t over folds)", fontsize=8)
+    axes[0][0].legend(fontsize=7, frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    try:
+        study(sys.argv[1:], Path(__file__).with_suffix(""))
+    except InputError as error:
+        sys.exit(f"error: {error}")
