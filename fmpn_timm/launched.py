@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import torch
 
-__all__ = ["place", "wait"]
+from .errors import InputError
+
+__all__ = ["lost_process", "place", "wait"]
 
 
 def place() -> tuple[int, int]:
@@ -17,6 +19,23 @@ def place() -> tuple[int, int]:
 
 
 def wait(processes: int) -> None:
-    """Wait until every process is here."""
-    if processes > 1:
+    """Wait until every process is here.
+
+    Raises:
+        InputError: One of them has ended.
+    """
+    if processes == 1:
+        return
+    try:
         torch.distributed.barrier()
+    except RuntimeError as error:
+        if not lost_process(error):
+            raise
+        raise InputError(f"Process {os.environ.get('RANK', 0)} has lost another process that shares the work: see what "
+                         "ended that one, then give the same command again.") from error
+
+
+def lost_process(error: RuntimeError) -> bool:
+    """Whether an error says that another process is gone, or has not answered in time."""
+    said = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
+    return isinstance(error, torch.distributed.DistError) or any(words in str(error) for words in said)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.interrupt import Interrupt
 
 from .pictures import Unreadable
 
@@ -130,8 +131,6 @@ def read_camera(index: int) -> Iterator[VideoFrame]:
     Raises:
         Unreadable: There is no such camera, or it stops sending.
     """
-    from fmpn_timm.training.interrupt import Interrupt  # loads all that trains
-
     log = cv2.utils.logging
     level = log.setLogLevel(log.LOG_LEVEL_SILENT)  # a missing camera is told once, by us
     try:

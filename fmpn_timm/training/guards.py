@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
+from fmpn_timm.interrupt import Interrupt
 
 from .checkpoint import write_text
 from .config import TrainConfig
-from .interrupt import Interrupt
 
 __all__ = ["LossGuard", "Watch", "out_of_memory"]
 

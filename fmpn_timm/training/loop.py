@@ -29,6 +29,8 @@ from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.transforms import eval_transform, train_transform
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import save_model
+from fmpn_timm.interrupt import Interrupt, ignore_signals
+from fmpn_timm.launched import lost_process
 from fmpn_timm.models import FMPN
 from fmpn_timm.priors import draw_sheet
 
@@ -38,10 +40,9 @@ from .data import Data, paired_faces, prepare_data
 from .evaluation import autocast, leave_out_broken, mean_masks, predict
 from .figures import Sheet, draw_confusion, sheet_of
 from .guards import LossGuard, Watch, out_of_memory
-from .interrupt import Interrupt, ignore_signals
 from .metrics import summarize, versions
 from .predictions import predictions_csv
-from .processes import create_accelerator, lost_process
+from .processes import create_accelerator
 from .systems import PICTURES, Stage, create_model, create_stages
 
 __all__ = ["train"]

@@ -1,4 +1,4 @@
-"""The processes of a run: how they find each other, and what is said when they do not."""
+"""The processes of a run: how they find each other."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from fmpn_timm.errors import InputError
 
-__all__ = ["create_accelerator", "lost_process"]
+__all__ = ["create_accelerator"]
 
 
 def create_accelerator(timeout: int = 600, **options: Any) -> Accelerator:
@@ -35,9 +35,3 @@ def create_accelerator(timeout: int = 600, **options: Any) -> Accelerator:
     cpu = launched and not torch.accelerator.is_available()
     wait = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout))
     return Accelerator(cpu=cpu, kwargs_handlers=[wait], **options)
-
-
-def lost_process(error: RuntimeError) -> bool:
-    """Whether an error says that another process of the run is gone, or has not answered in time."""
-    said = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
-    return isinstance(error, torch.distributed.DistError) or any(words in str(error) for words in said)

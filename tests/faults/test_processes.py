@@ -16,10 +16,12 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
+from fmpn_timm.cli import _guarded
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.data.transforms import eval_transform
+from fmpn_timm.launched import place
 from fmpn_timm.training import TrainConfig
 from fmpn_timm.training.evaluation import predict
 from tests.faults.faults import CLASSES, in_processes, run, tiny_config
@@ -74,6 +76,20 @@ def test_data_are_prepared_by_two_processes_as_by_one(tmp_path):
         assert outcome.codes == [0] * number, outcome.said
     one, two = (contents(tmp_path / f"by-{n}") for n in (1, 2))
     assert one == two and len(one) == 6 + 3  # shards, contact sheet, prepared.json, skipped.csv
+
+
+def test_who_waits_for_a_dead_process_is_told_so(tmp_path):
+    faces = read_faces("folder", tiny_config(tmp_path).root, "train")
+
+    def work(rank: int) -> None:
+        place()
+        if rank == 1:
+            os._exit(3)
+        _guarded(lambda: prepare_faces(faces, tmp_path / "out", progress=False))
+
+    outcome = in_processes(work, 2, tmp_path / "log")
+    assert outcome.codes[1] == 3 and outcome.codes[0], outcome.said
+    assert "Process 0 has lost another process that shares the work" in outcome.said
 
 
 def contents(folder: Path) -> dict[str, bytes]:

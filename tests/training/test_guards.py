@@ -11,9 +11,9 @@ from accelerate import Accelerator
 
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
+from fmpn_timm.interrupt import Interrupt
 from fmpn_timm.training import TrainConfig
 from fmpn_timm.training.guards import LossGuard, Watch, out_of_memory
-from fmpn_timm.training.interrupt import Interrupt
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

@@ -1,10 +1,9 @@
 """Tests of how processes find each other; what takes several is in tests/faults."""
 
 import pytest
-import torch
 
 from fmpn_timm.errors import InputError
-from fmpn_timm.training.processes import create_accelerator, lost_process
+from fmpn_timm.training.processes import create_accelerator
 
 
 @pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
@@ -19,9 +18,3 @@ def test_a_launcher_that_starts_one_process_only_is_told_of(monkeypatch, capsys)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert create_accelerator().num_processes == 1
     assert "torchrun --nproc_per_node" in capsys.readouterr().err
-
-
-def test_a_lost_process_is_told_from_other_errors():
-    assert lost_process(RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:34216"))
-    assert lost_process(torch.distributed.DistBackendError("NCCL error"))
-    assert not lost_process(RuntimeError("shape mismatch"))

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from fmpn_timm.training import interrupt as module
-from fmpn_timm.training.interrupt import Interrupt, ignore_signals
+from fmpn_timm import interrupt as module
+from fmpn_timm.interrupt import Interrupt, ignore_signals
 
 
 def test_first_is_noted_and_second_acts_at_once(capsys, monkeypatch):
