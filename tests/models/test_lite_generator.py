@@ -44,6 +44,22 @@ def test_gradients_reach_every_parameter(kind):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in generator.parameters())
 
 
+@pytest.mark.parametrize("training,dtype", [(True, torch.float32), (False, torch.bfloat16)])
+def test_under_autocast_depthwise_convolutions_are_trained_in_float32(kind, training, dtype):
+    generator, seen = kind(4, 1, 2).train(training), set()
+    for conv in (m for m in generator.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1):
+        conv.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        mask = generator(torch.rand(2, 1, 32, 32))
+    mask.sum().backward()
+    assert seen == {dtype} and all(p.grad.isfinite().all() for p in generator.parameters())
+
+
+def test_it_is_trained_in_the_precision_of_its_weights():
+    faces = torch.rand(2, 1, 32, 32, dtype=torch.bfloat16)
+    assert LiteMaskGenerator(4, 1, 2).to(faces.dtype)(faces).dtype == faces.dtype
+
+
 @pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
 def test_sizes_below_one_are_refused(kind, sizes):
     with pytest.raises(ValueError, match="at least 1"):
