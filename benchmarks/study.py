@@ -2,13 +2,15 @@
 
     python -m benchmarks.study --config ict_hard --generator lite --root OUT --seeds 0 --folds 0-4
 
-Takes the options of ``fmpn crossval``; given again, it goes on where it was stopped, and with other folds or seeds it
-adds to what is there. Each value in ``STUDIES`` is a cross-validation of its own, ``<name>-<value>``; a share of the
-training subjects gets as many more epochs as it has fewer faces, so that all learn for the same number of updates.
+Takes the options of ``fmpn crossval``, and ``--variants`` (names, such as ``quarter,48px``; all if left out). Given
+again, it goes on where it was stopped, and with other variants, folds or seeds it adds to what is there. Each variant is
+a cross-validation of its own, ``<name>-study-<variant>``; a share of the training subjects gets as many more epochs as it
+has fewer faces, so that all learn for the same number of updates.
 
 Writes ``benchmarks/study.md``, ``.json`` and ``.png``.
 """
 
+import argparse
 import json
 import sys
 from collections import defaultdict
@@ -75,7 +77,7 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
     """Train what is not trained yet, and write table and picture.
 
     Args:
-        args: Options of ``fmpn crossval``; ``--report`` trains nothing.
+        args: Options of ``fmpn crossval``, and ``--variants``; ``--report`` trains nothing.
         out: Files to write, without their endings.
 
     Returns:
@@ -83,18 +85,26 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
         fold), ``rows`` (what the table says) and ``versions``.
 
     Raises:
-        InputError: What ``cross_validate`` says.
+        InputError: A variant is unknown, or what ``cross_validate`` says.
     """
-    options = parse_crossval(args, "benchmarks/study.py", ARMS)
     variants = {v.name: v for v in (BASE, *(v for of in STUDIES.values() for v in of))}
+    parser = argparse.ArgumentParser("benchmarks/study.py", add_help=False, allow_abbrev=False)
+    parser.add_argument("--variants", default=",".join(variants))
+    own, args = parser.parse_known_args(args)
+    wanted = own.variants.split(",")
+    if unknown := set(wanted) - set(variants):
+        raise InputError(f"--variants: unknown {', '.join(sorted(unknown))}; choose of {', '.join(variants)}.")
+    options = parse_crossval(args, "benchmarks/study.py", ARMS)
     found = {}
     for name, variant in variants.items():
         config = parse_crossval([*args, *variant.options], "benchmarks/study.py", ARMS).config
         config = replace(config, name=f"{options.config.name.removesuffix('-crossval')}-study-{name}")
-        if not options.report:
+        if name in wanted and not options.report:
             found[name] = cross_validate(config, variant.arms, options.seeds, options.folds)
         elif config.folder.is_dir():
             found[name] = report(config.folder)
+    if not found.get("base", {}).get("runs"):
+        raise InputError("Nothing of the base is trained yet: leave --report out, and name base in --variants.")
     accuracies = {name: _accuracies(of) for name, of in found.items()}
     run = found["base"]["runs"][0]
     share = run["samples"]["test"] / run["samples"]["train"]

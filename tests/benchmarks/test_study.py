@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import study
+from fmpn_timm.errors import InputError
 from fmpn_timm.training import TrainConfig, crossval
 from tests.training.runs import guess
 
@@ -47,6 +48,16 @@ def test_one_thing_varies_at_a_time_and_gains_are_paired(trained, tmp_path):
     again = study.study([*args, "--report"], tmp_path / "study")
     assert len(trained) == before and again["rows"] == found["rows"]
     assert json.loads((tmp_path / "study.json").read_text())["rows"] == json.loads(json.dumps(found["rows"]))
+
+
+def test_variants_are_trained_one_by_one(trained, tmp_path):
+    args = [*DRAWN, "--output", str(tmp_path / "runs"), "--variants"]
+    with pytest.raises(InputError, match="unknown third; choose of base, half, lambda-10"):
+        study.study([*args, "third"], tmp_path / "study")
+    with pytest.raises(InputError, match="name base in --variants"):
+        study.study([*args, "half"], tmp_path / "study")
+    found = study.study([*args, "base"], tmp_path / "study")
+    assert [row["value"] for row in found["rows"]] == ["half", "all"]
 
 
 def test_a_report_says_what_is_not_there_yet(trained, tmp_path):
