@@ -3,9 +3,9 @@
     python -m benchmarks.study --config ict_hard --generator lite --root OUT --seeds 0 --folds 0-4
 
 Takes the options of ``fmpn crossval``, and ``--variants`` (names, such as ``quarter,48px``; all if left out). Given
-again, it goes on where it was stopped, and with other variants, folds or seeds it adds to what is there. Each variant is
-a cross-validation of its own, ``<name>-study-<variant>``; a share of the training subjects gets as many more epochs as it
-has fewer faces, so that all learn for the same number of updates.
+again, it goes on where it was stopped, and with other variants, folds or seeds it adds to what is there. Each variant
+is a cross-validation of its own, ``<name>-study-<variant>``; a share of the training subjects gets as many more epochs
+as it has fewer faces, so that all learn for the same number of updates.
 
 Writes ``benchmarks/study.md``, ``.json`` and ``.png``.
 """
