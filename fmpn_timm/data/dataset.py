@@ -23,6 +23,8 @@ class FaceDataset(Dataset):
     them, which is the mask that minimises the expected loss. With neutral faces, ``neutral`` float32 (3, H, W) is the
     one that stands for the sample's subject, cropped, turned and lit as the face is.
 
+    With ``draws``, ``draws`` float32 (draws,) in [0, 1) are random numbers for an augmentation that comes later.
+
     An item that is asked for as ``(index, seed)`` is augmented from that seed, whatever was drawn before.
 
     Args:
@@ -36,6 +38,7 @@ class FaceDataset(Dataset):
         neutral: Give neutral faces too; ``faces`` must be ``paired()``.
         stand_in: Let the next whole face of the same class stand in for one whose picture is broken, and say so in
             ``broken``; else a broken picture raises InputError.
+        draws: Random numbers to give with each item, see ``BatchAugment``.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class FaceDataset(Dataset):
             cache: bool = False,
             neutral: bool = False,
             stand_in: bool = False,
+            draws: int = 0,
     ):
         self.faces = faces
         self.transform = transform
@@ -55,6 +59,7 @@ class FaceDataset(Dataset):
         self.neutral = faces.neutral_by_subject() if neutral else None
         self.pictures = {} if cache else None
         self.stand_in = stand_in
+        self.draws = draws
         self.labels = torch.tensor([classes.index(s.expression) for s in faces.samples])
         self.targets = torch.nn.functional.one_hot(self.labels, len(classes)).float()
         rated = [i for i, s in enumerate(faces.samples) if s.votes is not None] if soft else []
@@ -109,6 +114,8 @@ class FaceDataset(Dataset):
         moved = self.transform(*pictures.values())
         moved = moved if len(pictures) > 1 else (moved,)
         item = {name: picture.as_subclass(torch.Tensor) for name, picture in zip(pictures, moved, strict=True)}
+        if self.draws:
+            item["draws"] = torch.rand(self.draws)
         return {**item, "target": target, "label": self.labels[index]}
 
     def _mask(self, index: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
-__all__ = ["eval_transform", "load_size_of", "model_transform", "train_transform"]
+__all__ = ["LoadSize", "eval_transform", "load_size_of", "model_transform", "train_transform"]
 
 
 class RandomFiveCrop(v2.Transform):
@@ -50,7 +50,7 @@ class ResizeCropFlip(torch.nn.Module):
         self.crop = crop
 
     def forward(self, *pictures):
-        moved = [self._resized(picture) for picture in pictures]
+        moved = [_resized(picture, self.load_size) for picture in pictures]
         place = self.crop.make_params(moved)
         rows = slice(place["top"], place["top"] + place["height"])
         columns = slice(place["left"], place["left"] + place["width"])
@@ -60,13 +60,21 @@ class ResizeCropFlip(torch.nn.Module):
         moved = [tv_tensors.wrap(new, like=picture) for new, picture in zip(moved, pictures, strict=True)]
         return moved[0] if len(moved) == 1 else tuple(moved)
 
-    def _resized(self, picture: torch.Tensor) -> torch.Tensor:
-        pixels = picture.as_subclass(torch.Tensor)
-        if list(pixels.shape[-2:]) == self.load_size:
-            return pixels
-        if isinstance(picture, tv_tensors.Mask):
-            return VF.resize_mask(pixels, self.load_size)
-        return VF.resize_image(pixels, self.load_size, antialias=True)
+
+class LoadSize(torch.nn.Module):
+    """Resize alone: what is left to do for each face where ``BatchAugment`` does the rest.
+
+    Args:
+        load_size: Height and width of the output in pixels.
+    """
+
+    def __init__(self, load_size: int):
+        super().__init__()
+        self.load_size = [load_size, load_size]
+
+    def forward(self, *pictures):
+        moved = tuple(tv_tensors.wrap(_resized(picture, self.load_size), like=picture) for picture in pictures)
+        return moved[0] if len(moved) == 1 else moved
 
 
 class ToFloat(torch.nn.Module):
@@ -165,3 +173,12 @@ class FaceOnly(torch.nn.Module):
     def forward(self, face, *others):
         face = self.transform(face)
         return (face, *others) if others else face
+
+
+def _resized(picture: torch.Tensor, size: list[int]) -> torch.Tensor:
+    pixels = picture.as_subclass(torch.Tensor)
+    if list(pixels.shape[-2:]) == size:
+        return pixels
+    if isinstance(picture, tv_tensors.Mask):
+        return VF.resize_mask(pixels, size)
+    return VF.resize_image(pixels, size, antialias=True)

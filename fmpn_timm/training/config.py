@@ -76,6 +76,8 @@ class TrainConfig:
         shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share.
         erase: Probability of erasing a rectangle of the face.
+        augment: Where faces are cropped, turned and lit: in the ``loader``, one by one, or on the ``device`` that
+            trains, a batch at a time.
         mask_epochs: Epochs of stage 1: FMPN's mask generator alone, DeRL's generator of neutral faces, or FN2EN's
             convolutions against the teacher's.
         mask_lr: Learning rate of stage 1.
@@ -154,6 +156,7 @@ class TrainConfig:
     shift: float = 0.0
     jitter: float = 0.0
     erase: float = 0.0
+    augment: Literal["loader", "device"] = "loader"
 
     mask_epochs: int = 300
     mask_lr: float = 1e-4

@@ -23,10 +23,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from fmpn_timm.data.augment import DRAWS, BatchAugment
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.sampler import EpochSampler, mix_seeds
 from fmpn_timm.data.samples import FaceSet
-from fmpn_timm.data.transforms import eval_transform, train_transform
+from fmpn_timm.data.transforms import LoadSize, eval_transform, train_transform
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import save_model
 from fmpn_timm.interrupt import Interrupt, ignore_signals
@@ -166,6 +167,7 @@ class Run:
     seconds: float = 0.0  # spent on finished epochs
     elapsed: float = 0.0  # spent on the epoch under way before this start
     history: list[dict[str, Any]] = field(default_factory=list)
+    augment: nn.Module | None = None  # of batches, where the loader leaves that to the device
     evaluated: nn.Module | None = None  # what is evaluated: the model, or its moving average
     resumed_from: Path | None = None
 
@@ -269,15 +271,20 @@ class Run:
     ) -> DataLoader:
         config = self.config
         mean, std = self.model.pretrained_cfg["mean"], self.model.pretrained_cfg["std"]
-        if train:
-            augmentation = (config.crop, config.rotate, config.scale, config.shift, config.jitter, config.erase)
+        augmentation = (config.crop, config.rotate, config.scale, config.shift, config.jitter, config.erase)
+        later = train and config.augment == "device"
+        if later:
+            self.augment = BatchAugment(config.size, mean, std, *augmentation).to(self.accelerator.device)
+            transform = LoadSize(config.load_size)
+        elif train:
             transform = train_transform(config.size, config.load_size, mean, std, *augmentation)
         else:
             transform = eval_transform(config.size, config.load_size, mean, std)
         masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
         soft = train and config.soft_labels
         dataset = FaceDataset(
-            faces, self.data.classes, transform, masks, soft, config.cache, with_neutral, stand_in=True
+            faces, self.data.classes, transform, masks, soft, config.cache, with_neutral, stand_in=True,
+            draws=DRAWS if later else 0,
         )
         if train and len(dataset) < batch_size * self.accelerator.num_processes:
             raise InputError(f"{len(dataset)} training faces do not fill a batch of {batch_size}: lower --batch_size.")
@@ -312,6 +319,8 @@ class Run:
         losses, seen = [], []  # of the update under way
         for batch in bar:
             set_seed(mix_seeds(config.seed, self.done, self.batches, accelerator.process_index))  # of dropout
+            if self.augment:
+                batch = self.augment(batch)
             faces = batch["image"]
             if config.channels_last:
                 faces = faces.contiguous(memory_format=torch.channels_last)

@@ -108,6 +108,17 @@ def test_interrupted_run_resumes_to_the_same_weights(config, monkeypatch, epochs
     assert all(torch.equal(expected[k], got[k]) for k in expected)
 
 
+def test_batches_augmented_on_the_device_resume_to_the_same_weights(config, monkeypatch):
+    config = dataclasses.replace(config, augment="device", rotate=10, erase=0.5, mask_epochs=1, epochs=2)
+    whole = dataclasses.replace(config, name="whole")
+    train(whole)
+    config = dataclasses.replace(config, resume="auto")
+    train_until(config, 2, monkeypatch)
+    train(config)
+    expected, got = weights(whole), weights(config)
+    assert all(torch.equal(expected[k], got[k]) for k in expected)
+
+
 @pytest.mark.parametrize(
     ("update", "number", "error", "checkpoint"),
     [(3, signal.SIGTERM, SystemExit, "epoch-0000-000006"), (10, signal.SIGINT, KeyboardInterrupt, "epoch-0001-000010")],

@@ -1,0 +1,96 @@
+"""Tests of the augmentation of batches: it does what torchvision's functions do with what was drawn."""
+
+import pytest
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as VF
+
+from fmpn_timm.data.augment import DRAWS, NAMES, BatchAugment
+from fmpn_timm.data.dataset import FaceDataset
+from fmpn_timm.data.readers import read_faces
+from fmpn_timm.data.transforms import LoadSize
+
+ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+LOAD, SIZE = 20, 14
+MIDDLE = {name: 0.5 for name in NAMES}  # nothing turned, zoomed, shifted, flipped or lit
+
+
+def faces(n: int = 1, size: int = LOAD) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def draws(**values: float) -> torch.Tensor:
+    return torch.tensor([[{**MIDDLE, **values}[name] for name in NAMES]])
+
+
+def augmented(augment: BatchAugment, batch: torch.Tensor, **values: float) -> torch.Tensor:
+    return augment({"image": batch, "draws": draws(**values)})["image"]
+
+
+@pytest.mark.parametrize(
+    ("crop", "values", "place"),
+    [("five", {"left": 0.0}, (0, 0)), ("five", {"left": 0.3}, (6, 0)), ("five", {"left": 0.5}, (0, 6)),
+     ("five", {"left": 0.7}, (6, 6)), ("five", {"left": 0.9}, (3, 3)), ("random", {"left": 0.99, "top": 0.3}, (6, 2))],
+)
+def test_a_crop_and_a_flip_change_no_pixel(crop, values, place):
+    augment, batch = BatchAugment(SIZE, ZERO, ONE, crop), faces()
+    left, top = place
+    expected = batch[..., top:top + SIZE, left:left + SIZE] / 255
+    torch.testing.assert_close(augmented(augment, batch, **values), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(augmented(augment, batch, **values, flip=0.2), expected.flip(-1), atol=1e-5, rtol=0)
+
+
+def test_turn_zoom_and_shift_are_torchvisions():
+    augment, batch = BatchAugment(SIZE, ZERO, ONE, rotate=30, scale=0.2, shift=0.1), faces()
+    got = augmented(augment, batch, turn=0.9, zoom=0.25, across=1.0, down=0.25, left=0.9)
+    moved = VF.affine(batch / 255, angle=24, translate=[2, -1], scale=0.9, shear=[0, 0],
+                      interpolation=InterpolationMode.BILINEAR)
+    torch.testing.assert_close(got, VF.center_crop(moved, [SIZE, SIZE]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("order", [0.2, 0.8])
+def test_light_is_torchvisions(order):
+    got = augmented(BatchAugment(LOAD, ZERO, ONE, jitter=0.4), faces(), brightness=0.75, contrast=0.0, order=order)
+    steps = [lambda x: VF.adjust_brightness(x, 1.2), lambda x: VF.adjust_contrast(x, 0.6)]
+    expected = faces() / 255
+    for step in steps if order < 0.5 else steps[::-1]:
+        expected = step(expected)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+
+
+def test_a_rectangle_is_erased_from_as_many_faces_as_asked():
+    batch = {"image": torch.full((400, 3, SIZE, SIZE), 255, dtype=torch.uint8),
+             "draws": torch.rand(400, DRAWS, generator=torch.Generator().manual_seed(0))}
+    gone = (BatchAugment(SIZE, ZERO, ONE, erase=0.3)(batch)["image"] == 0).all(1)
+    share = gone.flatten(1).float().mean(1)
+    assert (share > 0).float().mean() == pytest.approx(0.3, abs=0.06)
+    assert share[share > 0].min() > 0.01 and share.max() < 0.26
+    for face in gone[share > 0]:  # rows and columns of the rectangle alone
+        assert face.any(1).sum() * face.any(0).sum() == face.sum()
+
+
+def test_masks_and_neutral_faces_go_where_their_face_goes():
+    batch = {"image": faces(8), "neutral": faces(8), "mask": faces(8)[:, :1] / 255, "label": torch.arange(8),
+             "draws": torch.rand(8, DRAWS, generator=torch.Generator().manual_seed(1))}
+    out = BatchAugment(SIZE, ZERO, ONE, rotate=20, scale=0.1, shift=0.1, jitter=0.2, erase=1.0)(batch)
+    kept = out["image"] != 0
+    assert kept.any() and torch.equal(out["image"][kept], out["neutral"][kept])
+    assert (out["neutral"] != 0).sum() > kept.sum()
+    plain = BatchAugment(SIZE, ZERO, ONE, rotate=20, scale=0.1, shift=0.1)(batch)
+    torch.testing.assert_close(plain["mask"], plain["image"][:, :1])
+    assert torch.equal(out["label"], batch["label"]) and "draws" not in out and "draws" in batch
+
+
+def test_faces_are_normalised():
+    augment = BatchAugment(SIZE, (0.5, 0.25, 0.0), (0.5, 0.5, 2.0))
+    got = augmented(augment, torch.full((1, 3, LOAD, LOAD), 255, dtype=torch.uint8))
+    torch.testing.assert_close(got.mean((0, 2, 3)), torch.tensor([1.0, 1.5, 0.5]))
+
+
+def test_draws_follow_from_the_seed_alone():
+    found = read_faces("drawn", None, "train", subjects=5, takes=1, size=24)
+    dataset = FaceDataset(found, found.classes, LoadSize(30), draws=DRAWS)
+    first, again, other = dataset[1, 7], dataset[1, 7], dataset[1, 8]
+    assert first["image"].dtype == torch.uint8 and first["image"].shape == (3, 30, 30)
+    assert first["draws"].shape == (DRAWS,) and torch.equal(first["draws"], again["draws"])
+    assert not torch.equal(first["draws"], other["draws"])
