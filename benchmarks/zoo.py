@@ -10,8 +10,9 @@ adds to what is there. What a system is told in another way than the rest stands
 configuration, and above the table. A system that cannot be trained on the data is named with the reason, and the
 others go on.
 
-Writes ``benchmarks/<name>.md`` and ``.json``. The speed is that of inference, in faces for each second of one
-thread's CPU time, float32, batches of 16: the median of rounds in which the systems take turns.
+Writes ``benchmarks/<name>.md`` and ``.json``. The time of training is that of the clock, with whatever else the machine
+did; the speed is that of inference, in faces for each second of one thread's CPU time, float32, batches of 16: the
+median of rounds in which the systems take turns.
 """
 
 import csv
@@ -124,6 +125,7 @@ def _text(name: str, found: Mapping[str, Any]) -> str:
     return "\n\n".join([
         f"# All systems side by side: {name}", found["text"], *left_out,
         "## What they cost", costs_table(found["costs"]),
+        "The seconds are of the clock, with whatever else the machine did; faces/s: inference, one thread's CPU time.",
         "## Published figures of these systems",
         "Of other faces, networks and budgets than above: no line here can be compared with one there.", published,
     ])

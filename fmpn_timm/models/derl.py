@@ -37,9 +37,17 @@ class DeRLOutput(NamedTuple):
 
 
 def init_weights(module: nn.Module) -> None:
-    """Convolutions from N(0, 0.02), batch norm weights from N(1, 0.02), as conditional GANs usually start."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
+    """He's initialisation of convolutions, batch norm weights from N(1, 0.02).
+
+    Conditional GANs usually start with convolutions from N(0, 0.02). The maps are then so faint that the running
+    statistics of batch norm, which begin at a variance of 1, need hundreds of updates to come down to theirs; until
+    then the frozen generator of stage 2 is another than the one that was trained. And beside the decoder's maps the
+    local networks do not see those of the first encoder layer, which has no batch norm.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, a=0.2)
+    elif isinstance(module, nn.ConvTranspose2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")  # torch counts the input channels of these as out
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
@@ -160,6 +168,9 @@ class Discriminator(nn.Module):
 class LocalNet(nn.Module):
     """The residue of one size: convolutions and pooling down to 4 x 4 or less, one fully connected layer, a classifier.
 
+    Batch norm stands in front of every ReLU, that of the fully connected layer too: its inputs are all positive, so
+    that without it a few updates at a common rate push all its units below zero, for good.
+
     Args:
         in_chans: Channels of the pair of feature maps.
         size: Their height and width.
@@ -185,13 +196,14 @@ class LocalNet(nn.Module):
             layers += [nn.MaxPool2d(2), ConvBlock(width, width, 3, stride=1, **dd)]
             size //= 2
         self.convs = nn.Sequential(*layers)
-        self.fc = nn.Linear(width * size * size, 2 * width, **dd)
+        self.fc = nn.Linear(width * size * size, 2 * width, bias=False, **dd)
+        self.norm = nn.BatchNorm1d(2 * width, **dd)
         self.head = ClassifierHead(2 * width, num_classes, drop_rate=drop_rate, **dd)
 
     def forward(self, pair: torch.Tensor) -> torch.Tensor:
         """The fully connected layer (B, 2 width, 1, 1) of a pair of feature maps (B, in_chans, size, size)."""
         x = self.convs(pair).flatten(1)
-        return self.fc(x).relu()[:, :, None, None]
+        return self.norm(self.fc(x)).relu()[:, :, None, None]
 
 
 class DeRL(nn.Module):

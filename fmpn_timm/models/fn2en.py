@@ -28,7 +28,7 @@ class FN2EN(nn.Module):
 
     The fully connected layer takes a map of 7 x 7. That is what a face of 224 pixels gives, as published; from any
     other size it is averaged, or repeated where it is smaller, so that the same weights do for all sizes. A face of 48
-    pixels is pooled to a single position, though: ``pools=3`` keeps 6 x 6 of them.
+    pixels is pooled to a single position, though: ``pools=3`` keeps 6 x 6 of them, of which ``grid=6`` repeats none.
 
     Args:
         num_classes: Number of expression classes; 0 gives embeddings.
@@ -36,9 +36,10 @@ class FN2EN(nn.Module):
         drop_rate: Dropout before the classifier.
         pools: Number of poolings; behind the first so many convolutions (5 in the paper).
         hidden_size: Length of the embedding.
+        grid: Height and width of the map that the first fully connected layer takes (7 in the paper).
 
     Raises:
-        ValueError: ``pools`` is not from 1 to 5.
+        ValueError: ``pools`` is not from 1 to 5, or ``grid`` is below 1.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class FN2EN(nn.Module):
             drop_rate: float = 0.5,
             pools: int = 5,
             hidden_size: int = 256,
+            grid: int = GRID,
             device=None,
             dtype=None,
     ):
@@ -55,6 +57,8 @@ class FN2EN(nn.Module):
         super().__init__()
         if not 1 <= pools <= len(WIDTHS):
             raise ValueError(f"pools must be from 1 to {len(WIDTHS)}, got {pools}.")
+        if grid < 1:
+            raise ValueError(f"grid must be at least 1, got {grid}.")
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.num_features = WIDTHS[-1]
@@ -74,8 +78,8 @@ class FN2EN(nn.Module):
             reduction *= 2 if pooled else 1
             self.feature_info.append(dict(num_chs=width, reduction=reduction, module=f"trunk.{n}"))
         self.trunk = nn.Sequential(*blocks)
-        self.pool = nn.AdaptiveAvgPool2d(GRID)
-        self.hidden = nn.Linear(self.num_features * GRID**2, hidden_size, **dd)
+        self.pool = nn.AdaptiveAvgPool2d(grid)
+        self.hidden = nn.Linear(self.num_features * grid**2, hidden_size, **dd)
         self.act = nn.ReLU(inplace=True)
         self.drop = nn.Dropout(drop_rate)
         self.fc = nn.Linear(hidden_size, num_classes, **dd) if num_classes else nn.Identity()

@@ -52,6 +52,15 @@ def test_senseless_number_of_poolings(pools):
         timm.create_model("fn2en", pools=pools)
 
 
+def test_fully_connected_layer_for_a_smaller_map():
+    model = timm.create_model("fn2en", pools=3, grid=4, device="meta").eval()
+    assert model.hidden.in_features == 512 * 4 * 4 and model(torch.empty(1, 3, 32, 32, device="meta")).shape == (1, 7)
+    x = torch.rand(1, 2, 4, 4)
+    assert torch.equal(model.pool(x), x)
+    with pytest.raises(ValueError, match="grid must be at least 1, got 0"):
+        timm.create_model("fn2en", grid=0)
+
+
 def test_there_is_no_pooling_to_choose():
     with pytest.raises(ValueError, match="global_pool"):
         timm.create_model("fn2en", device="meta").reset_classifier(7, "avg")
