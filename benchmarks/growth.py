@@ -3,8 +3,7 @@
     OMP_NUM_THREADS=1 FMPN_YUNET=face_detection_yunet_2023mar.onnx python -m benchmarks.growth
 
 Writes `benchmarks/growth.png` and `growth.json`. The network is the paper's by `optimize` (not compiled, the fastest
-precision of the machine), its plain form beside it. Memory is the most that the process held, less what it held before
-(Linux alone tells; elsewhere there is none). Timed as `benchmarks/measure.py` says.
+precision of the machine), its plain form beside it. Timed, and memory measured, as `benchmarks/measure.py` says.
 """
 
 import argparse
@@ -22,7 +21,7 @@ import torch
 
 import fmpn_timm  # noqa: F401 registers the models
 from benchmarks.data_path import cut, package_loader, write_pictures
-from benchmarks.measure import interleaved, write_json
+from benchmarks.measure import interleaved, peak_memory, reset_peak, write_json
 from fmpn_timm.data.drawn import draw_face
 from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.readers.prepared import read_prepared
@@ -72,33 +71,16 @@ def main() -> None:
             prepare_faces(faces, Path(folder) / f"{n}-prepared", progress=False)
             return lambda: package_loader(read_prepared(Path(folder) / f"{n}-prepared"))()
 
-        grow("data set", "faces of a prepared set, opened and read once", (64, 128, 256, 512), {"epoch": epoch})
+        grow("data set", "faces of a prepared set, read once", (64, 128, 256, 512), {"epoch": epoch})
     draw(curves, f"{options.output}.png")
     write_json(f"{options.output}.json", curves)
 
 
 def measure(number: int, run: Callable, rounds: int) -> dict[str, float]:
+    run()  # what is loaded once is not of this number
     before = reset_peak()
-    seconds = interleaved({"run": run}, rounds)["run"]
-    return {"number": number, "seconds": round(statistics.median(seconds), 5), "MB": peak(before)}
-
-
-def reset_peak() -> float | None:
-    """Start a new peak; megabytes held now."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    return status("VmRSS")
-
-
-def peak(before: float | None) -> float | None:
-    return None if before is None else round(status("VmHWM") - before, 1)
-
-
-def status(key: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+    seconds = interleaved({"run": run}, rounds, warm_up=0)["run"]
+    return {"number": number, "seconds": round(statistics.median(seconds), 5), "MB": peak_memory(before)}
 
 
 def crowd(number: int) -> np.ndarray:
@@ -123,7 +105,7 @@ def draw(curves: dict, path: str) -> None:
         column[1].set(xlabel=curve["label"], ylabel="memory, MB more than before")
         column[0].legend(fontsize=8)
         for axis in column:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.08 * axis.get_ylim()[1])
             axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 

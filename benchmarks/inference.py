@@ -21,13 +21,16 @@ from typing import Any
 import timm
 import torch
 from torch import nn
+from torchvision import tv_tensors
 
 import fmpn_timm  # noqa: F401 registers the models
 from benchmarks.measure import interleaved, summary, write_json
+from benchmarks.trained import trained_reference, write_checkpoint
 from fmpn_timm.convert import load_checkpoint
 from fmpn_timm.data.readers import read_faces
+from fmpn_timm.data.transforms import model_transform
+from fmpn_timm.hub import class_names
 from fmpn_timm.inference.optimize import OptimizedModel, best_precision, optimize
-from tests.benchmarks.trained import trained_reference, write_checkpoint
 
 SIZE = 299
 PLAIN = "plain"
@@ -141,10 +144,10 @@ def agreement(folder: str, root: str, compiled: bool) -> dict:
     """How the answers of a trained model change: differences, share of equal top classes, accuracy."""
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     faces = read_faces("ferplus", root, "valid")
-    size = model.pretrained_cfg["input_size"][-1]
-    pictures = torch.stack([torch.from_numpy(s.picture()) for s in faces.samples]).permute(0, 3, 1, 2)
-    pictures = nn.functional.interpolate(pictures.float() / 255, (size, size), mode="bilinear", antialias=True)
-    labels = torch.tensor([faces.classes.index(s.expression) for s in faces.samples])
+    classes, transform = class_names(model), model_transform(model.pretrained_cfg)
+    pictures = (tv_tensors.Image(torch.from_numpy(s.picture()).permute(2, 0, 1)) for s in faces.samples)
+    pictures = torch.stack([transform(picture) for picture in pictures])
+    labels = torch.tensor([classes.index(s.expression) for s in faces.samples])
 
     def answers(run: nn.Module) -> list[torch.Tensor]:
         return [torch.cat(parts) for parts in zip(*(run.forward_motion(x) for x in pictures.split(56)), strict=True)]

@@ -10,10 +10,10 @@ import timm
 import torch
 
 from benchmarks.reference import reference_fmpn
+from benchmarks.trained import trained_reference, write_checkpoint
 from fmpn_timm import cli, hub
 from fmpn_timm.convert import BACKBONES, convert_checkpoint, load_checkpoint
 from fmpn_timm.errors import InputError
-from tests.benchmarks.trained import trained_reference, write_checkpoint
 
 
 @pytest.fixture(scope="module", params=["inception_v3", "resnet50", "densenet121"])

@@ -5,8 +5,8 @@ import torch
 from torchvision.models import inception_v3
 
 from benchmarks.reference import reference_fmpn
+from benchmarks.trained import trained_reference, write_checkpoint
 from fmpn_timm.convert import load_checkpoint
-from tests.benchmarks.trained import trained_reference, write_checkpoint
 
 
 @pytest.fixture(scope="module")
