@@ -33,9 +33,10 @@ test-faults: setup  ## kill, fill and damage runs, on one and two processes, and
 conformance: setup  ## timm's own model tests, from its source distribution, over our models
 	$(BIN)/python tests/conformance/run.py -q
 
-bench: setup  ## what is fast: inference, data path, detection and growth on one core, results in benchmarks/
+bench: setup  ## what is fast: inference, data path, augmentation, detection, growth on one core, results in benchmarks/
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference --batches 1 --no-compile --json benchmarks/inference-not-compiled.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_path --pictures 64
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.augment
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.growth
 

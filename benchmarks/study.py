@@ -65,6 +65,10 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
         Variant("1"),
         Variant("10", "lambda-10", ("--mask_weight", "10"), ("fmpn",)),
     ),
+    "stage 1": (
+        Variant("none", "no-stage-1", ("--mask_epochs", "0"), ("fmpn",)),
+        Variant("3 epochs"),
+    ),
     "backbone": (
         Variant("resnet18_small"),
         Variant("regnetx_002", "regnetx", ("--backbone", "regnetx_002", "--backbone_kwargs", "{output_stride: 8}")),
