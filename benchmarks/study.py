@@ -33,7 +33,7 @@ from fmpn_timm.training.tables import arm_label
 __all__ = ["STUDIES", "Variant", "study"]
 
 ARMS = ("cnn", "no_prior", "fmpn")
-PAIRS = (("fmpn", "cnn"), ("fmpn", "no_prior"))
+PAIRS = (("no_prior", "cnn"), ("fmpn", "cnn"), ("fmpn", "no_prior"))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axis, thing in zip(axes[0], things, strict=True):
         of = [row for row in rows if row["varied"] == thing]
         for i, (a, b) in enumerate(PAIRS):
-            places = [k + 0.16 * (i - 0.5) for k in range(len(of))]
+            places = [k + 0.2 * (i - 1) for k in range(len(of))]
             found = [row[f"{a} - {b}"] for row in of]
             means = np.array([np.nan if f["mean"] is None else 100 * f["mean"] for f in found])
             ends = np.array([[100 * end for end in f["interval"]] if f["interval"] else [m, m]
