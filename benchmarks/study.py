@@ -46,7 +46,7 @@ class Variant:
     arms: tuple[str, ...] = ARMS
 
 
-BASE = Variant("")
+BASE = Variant("as in the command")
 
 #: What is varied. The options of the base stand in the command.
 STUDIES: dict[str, tuple[Variant, ...]] = {
@@ -113,8 +113,13 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
     accuracies = {name: _accuracies(of) for name, of in found.items()}
     run = found["base"]["runs"][0]
     share = run["samples"]["test"] / run["samples"]["train"]
-    rows = [_row(thing, variant, accuracies, share) for thing, of in STUDIES.items() for variant in of
-            if variant.name in accuracies]
+    rows = [_row("nothing", BASE, accuracies, _shared([BASE], accuracies), share)]
+    for thing, of in STUDIES.items():
+        trained = [variant for variant in of if variant.name in accuracies]
+        if all(variant.name == BASE.name for variant in trained):
+            continue  # nothing to compare with yet
+        shared = _shared(trained, accuracies)  # the rows of one thing stand on the same runs
+        rows += [_row(thing, variant, accuracies, shared, share) for variant in trained]
     plan = found["base"]["plan"]
     result = {
         "plan": {**plan, "seeds": list(options.seeds)},
@@ -137,10 +142,27 @@ def _accuracies(found: Mapping[str, Any]) -> dict[str, Accuracies]:
     return dict(by_arm)
 
 
-def _row(thing: str, variant: Variant, accuracies: Mapping[str, dict[str, Accuracies]], share: float) -> dict[str, Any]:
-    """Means over the runs that all arms have, and the differences over folds with their intervals."""
-    of = {**{arm: accuracies["base"].get(arm, {}) for arm in ARMS}, **accuracies[variant.name]}
-    shared = sorted(set.intersection(*(set(of[arm]) for arm in ARMS)))
+def _by_arm(variant: Variant, accuracies: Mapping[str, dict[str, Accuracies]]) -> dict[str, Accuracies]:
+    """Accuracies of a variant's runs; those of the base for arms to which it makes no difference."""
+    return {arm: accuracies[variant.name if arm in variant.arms else "base"].get(arm, {}) for arm in ARMS}
+
+
+def _shared(variants: Sequence[Variant], accuracies: Mapping[str, dict[str, Accuracies]]) -> list[tuple[int, int]]:
+    """Seeds and folds that all arms of all variants have, variants without any left aside."""
+    of = [set.intersection(*(set(runs) for runs in _by_arm(v, accuracies).values())) for v in variants]
+    return sorted(set.intersection(*filter(None, of))) if any(of) else []
+
+
+def _row(
+        thing: str,
+        variant: Variant,
+        accuracies: Mapping[str, dict[str, Accuracies]],
+        shared: Sequence[tuple[int, int]],
+        share: float,
+) -> dict[str, Any]:
+    """Means over the shared runs, and the differences over folds with their intervals."""
+    of = _by_arm(variant, accuracies)
+    shared = [key for key in shared if all(key in of[arm] for arm in ARMS)]
     row = {"varied": thing, "value": variant.value, "runs": len(shared), "folds": len({fold for _, fold in shared})}
     row |= {arm: float(np.mean([of[arm][key] for key in shared])) if shared else None for arm in ARMS}
     for first, second in PAIRS:
@@ -178,7 +200,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    things = list(dict.fromkeys(row["varied"] for row in rows))
+    things = [thing for thing in STUDIES if any(row["varied"] == thing for row in rows)]
     figure, axes = plt.subplots(1, len(things), figsize=(3 * len(things), 3.2), sharey=True, squeeze=False)
     for axis, thing in zip(axes[0], things, strict=True):
         of = [row for row in rows if row["varied"] == thing]

@@ -32,8 +32,9 @@ def test_one_thing_varies_at_a_time_and_gains_are_paired(trained, tmp_path):
     args = [*DRAWN, "--output", str(tmp_path / "runs")]
     found = study.study(args, tmp_path / "study")
     assert [(row["varied"], row["value"], row["runs"]) for row in found["rows"]] == [
-        ("subjects", "half", 6), ("subjects", "all", 6), ("lambda_1", "10", 6)]
-    half, base, weight = found["rows"]
+        ("nothing", "as in the command", 6), ("subjects", "half", 6), ("subjects", "all", 6), ("lambda_1", "10", 6)]
+    whole, half, base, weight = found["rows"]
+    assert {**whole, "varied": "subjects", "value": "all"} == base
     assert {c.train_fraction for c in trained if c.epochs == 4} == {0.5} and len(trained) == 18 + 18 + 6
     for row in found["rows"]:
         gain = row["fmpn - cnn"]
@@ -57,7 +58,11 @@ def test_variants_are_trained_one_by_one(trained, tmp_path):
     with pytest.raises(InputError, match="name base in --variants"):
         study.study([*args, "half"], tmp_path / "study")
     found = study.study([*args, "base"], tmp_path / "study")
-    assert [row["value"] for row in found["rows"]] == ["half", "all"]
+    assert [row["value"] for row in found["rows"]] == ["as in the command", "half", "all"]
+    few = [*args, "base"]
+    few[few.index("0-2")] = "0-5"  # more folds of the base alone
+    whole, half, base = study.study(few, tmp_path / "study")["rows"]
+    assert (whole["runs"], half["runs"], base["runs"]) == (12, 6, 6)
 
 
 def test_a_report_says_what_is_not_there_yet(trained, tmp_path):
@@ -66,4 +71,4 @@ def test_a_report_says_what_is_not_there_yet(trained, tmp_path):
     name = "few-study-base"
     crossval.cross_validate(study.replace(config.config, name=name), ["cnn"], (0,), (0, 1))
     found = study.study([*args, "--report"], tmp_path / "study")
-    assert [(row["value"], row["runs"], row["fmpn"]) for row in found["rows"]] == [("all", 0, None)]
+    assert [(row["value"], row["runs"], row["fmpn"]) for row in found["rows"]] == [("as in the command", 0, None)]
