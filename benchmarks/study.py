@@ -200,7 +200,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    things = [thing for thing in STUDIES if any(row["varied"] == thing for row in rows)]
+    things = list(dict.fromkeys(row["varied"] for row in rows))
     figure, axes = plt.subplots(1, len(things), figsize=(3 * len(things), 3.2), sharey=True, squeeze=False)
     for axis, thing in zip(axes[0], things, strict=True):
         of = [row for row in rows if row["varied"] == thing]
