@@ -33,10 +33,11 @@ test-faults: setup  ## kill, fill and damage runs, on one and two processes, and
 conformance: setup  ## timm's own model tests, from its source distribution, over our models
 	$(BIN)/python tests/conformance/run.py -q
 
-bench: setup  ## what is fast: inference, data path, augmentation, detection, growth on one core, results in benchmarks/
+bench: setup  ## what is fast: inference, data path, augmentation, convolutions, detection, growth on one core, results in benchmarks/
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference --batches 1 --no-compile --json benchmarks/inference-not-compiled.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_path --pictures 64
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.augment
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.depthwise
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.growth
 

@@ -43,10 +43,9 @@ def main() -> None:
 
 
 def loader(faces: FaceSet, size: int, later: bool = False, device: bool = False) -> Callable[[], None]:
-    config = parse_config(["--config", "ferplus_lite"])
-    options = (config.crop, config.rotate, config.scale, config.shift, config.jitter, config.erase)
-    augment = BatchAugment(size, *NORM, *options)
-    transform = LoadSize(size) if later else train_transform(size, size, *NORM, *options)
+    options = parse_config(["--config", "ferplus_lite"]).augmentation
+    augment = BatchAugment(size, *NORM, **options)
+    transform = LoadSize(size) if later else train_transform(size, size, *NORM, **options)
     masks = torch.rand(len(faces.classes), size, size, generator=torch.Generator().manual_seed(0))
     dataset = FaceDataset(faces, faces.classes, transform, masks, cache=True, draws=DRAWS if later else 0)
     sampler = EpochSampler(len(dataset), 0)

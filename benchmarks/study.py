@@ -120,9 +120,8 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
             continue  # nothing to compare with yet
         shared = _shared(trained, accuracies)  # the rows of one thing stand on the same runs
         rows += [_row(thing, variant, accuracies, shared, share) for variant in trained]
-    plan = found["base"]["plan"]
     result = {
-        "plan": {**plan, "seeds": list(options.seeds)},
+        "plan": found["base"]["plan"],
         "runs": {name: {arm: {f"seed {s} fold {f}": a for (s, f), a in runs.items()} for arm, runs in of.items()}
                  for name, of in accuracies.items()},
         "rows": rows,
@@ -130,7 +129,7 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
     }
     stored = json.dumps(result, indent=1).replace(str(options.config.root), "{root}")
     write_text(out.with_suffix(".json"), stored + "\n")
-    write_text(out.with_suffix(".md"), _text(plan, rows) + "\n")
+    write_text(out.with_suffix(".md"), _text(rows) + "\n")
     _draw(rows, out.with_suffix(".png"))
     return result
 
@@ -178,7 +177,7 @@ def _row(
     return row
 
 
-def _text(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     header = ["varied", "value", "runs an arm", *(f"{arm_label(arm)}, %" for arm in ARMS),
               *(f"{arm_label(a)} - {arm_label(b)}, points" for a, b in PAIRS)]
     lines = [header, ["---"] * len(header)]

@@ -30,12 +30,7 @@ class BatchAugment(nn.Module):
         size: Height and width of the output in pixels.
         mean: Channel means taken off, in [0, 1].
         std: Channel standard deviations divided by.
-        crop: ``five`` (corners and centre, the paper's) or ``random``.
-        rotate: Random rotation up to this many degrees.
-        scale: Random zoom up to this share.
-        shift: Random shift up to this share of the picture.
-        jitter: Random brightness and contrast up to this share, not of masks.
-        erase: Probability of erasing a rectangle, of the face alone.
+        crop: This and the rest as for ``train_transform``.
     """
 
     def __init__(

@@ -133,7 +133,7 @@ def train_transform(
     steps = []
     if rotate or scale or shift:
         zoom = (1 - scale, 1 + scale)
-        steps.append(v2.Resize((load_size, load_size), antialias=True))
+        steps.append(LoadSize(load_size))
         steps.append(v2.RandomAffine(rotate, (shift, shift), zoom, interpolation=v2.InterpolationMode.BILINEAR))
     steps.append(ResizeCropFlip(load_size, crops[crop](size)))
     if jitter:

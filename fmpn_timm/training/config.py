@@ -201,6 +201,11 @@ class TrainConfig:
         return replace(self, **{**self.per_arm.get(arm, {}), "arm": arm, "per_arm": {}})
 
     @property
+    def augmentation(self) -> dict[str, Any]:
+        """The options of ``train_transform`` and ``BatchAugment`` beside sizes and normalisation."""
+        return {name: getattr(self, name) for name in ("crop", "rotate", "scale", "shift", "jitter", "erase")}
+
+    @property
     def folder(self) -> Path:
         return Path(self.output) / self.name
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +168,17 @@ class Run:
     seconds: float = 0.0  # spent on finished epochs
     elapsed: float = 0.0  # spent on the epoch under way before this start
     history: list[dict[str, Any]] = field(default_factory=list)
-    augment: nn.Module | None = None  # of batches, where the loader leaves that to the device
     evaluated: nn.Module | None = None  # what is evaluated: the model, or its moving average
     resumed_from: Path | None = None
+
+    @cached_property
+    def augment(self) -> BatchAugment | None:
+        """What augments batches, where the loader leaves that to the device."""
+        if self.config.augment == "loader":
+            return None
+        cfg = self.model.pretrained_cfg
+        augment = BatchAugment(self.config.size, cfg["mean"], cfg["std"], **self.config.augmentation)
+        return augment.to(self.accelerator.device)
 
     def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
         """Take up the progress of a checkpoint; the stage that it belongs to takes up the rest."""
@@ -271,13 +280,11 @@ class Run:
     ) -> DataLoader:
         config = self.config
         mean, std = self.model.pretrained_cfg["mean"], self.model.pretrained_cfg["std"]
-        augmentation = (config.crop, config.rotate, config.scale, config.shift, config.jitter, config.erase)
-        later = train and config.augment == "device"
+        later = train and self.augment is not None
         if later:
-            self.augment = BatchAugment(config.size, mean, std, *augmentation).to(self.accelerator.device)
             transform = LoadSize(config.load_size)
         elif train:
-            transform = train_transform(config.size, config.load_size, mean, std, *augmentation)
+            transform = train_transform(config.size, config.load_size, mean, std, **config.augmentation)
         else:
             transform = eval_transform(config.size, config.load_size, mean, std)
         masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
@@ -319,7 +326,7 @@ class Run:
         losses, seen = [], []  # of the update under way
         for batch in bar:
             set_seed(mix_seeds(config.seed, self.done, self.batches, accelerator.process_index))  # of dropout
-            if self.augment:
+            if self.augment is not None:
                 batch = self.augment(batch)
             faces = batch["image"]
             if config.channels_last:
