@@ -1,0 +1,170 @@
+"""The mask generators side by side: the masks they learn, what the classifier makes of them, what they cost.
+
+    python -m benchmarks.generators --config ict_hard --augment device --root OUT --seeds 0,1,2 --folds 0-4
+    python -m benchmarks.generators --config ferplus --init local-dir:MODEL --root DIR --seeds 0,1,2
+
+Takes the options of ``fmpn crossval``, and ``--generators`` (names; all if left out). Each generator has its own width
+and number of blocks (the paper's: 64 and 4), whatever the configuration says. Given again, it goes on where it was
+stopped, and with other folds or seeds it adds to what is there. Each generator is a cross-validation of its own,
+``<name>-generators-<generator>``; the backbone alone is trained beside the first, ``lite``.
+
+Writes ``benchmarks/<name>-generators.md`` and ``.json``.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fmpn_timm.cli import parse_crossval
+from fmpn_timm.errors import InputError
+from fmpn_timm.hub import load_model
+from fmpn_timm.training.checkpoint import write_text
+from fmpn_timm.training.crossval import cross_validate, report
+from fmpn_timm.training.statistics import corrected_t_test
+from fmpn_timm.zoo import model_size
+
+__all__ = ["GENERATORS", "compare_generators"]
+
+GENERATORS = ("lite", "basis", "paper")
+BACKBONE = "backbone alone"
+
+Key = tuple[int, int]  # seed and fold
+
+
+def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
+    """Train what is not trained yet, and write the table.
+
+    Args:
+        args: Options of ``fmpn crossval``, and ``--generators``; ``--report`` trains nothing.
+        out: Folder of the results.
+
+    Returns:
+        ``plan`` (data, folds, seeds, configuration of the last), ``runs`` (accuracy, macro F1 and mask error of each
+        seed and fold, by generator), ``rows`` (what the table says) and ``versions``. The mask error is the mean L_M
+        on the faces that select the epoch, after stage 1.
+
+    Raises:
+        InputError: A generator is unknown, nothing is trained, or what ``cross_validate`` says.
+    """
+    parser = argparse.ArgumentParser("benchmarks/generators.py", add_help=False, allow_abbrev=False)
+    parser.add_argument("--generators", default=",".join(GENERATORS))
+    own, args = parser.parse_known_args(args)
+    wanted = own.generators.split(",")
+    if unknown := set(wanted) - set(GENERATORS):
+        raise InputError(f"--generators: unknown {', '.join(sorted(unknown))}; choose of {', '.join(GENERATORS)}.")
+    options = parse_crossval(args, "benchmarks/generators.py")
+    name = options.config.name.removesuffix("-crossval")
+    runs, sizes = {}, {}
+    for generator in GENERATORS:
+        config = replace(options.config, generator=generator, generator_width=None, generator_blocks=None,
+                         name=f"{name}-generators-{generator}")
+        arms = ("cnn", "fmpn") if generator == GENERATORS[0] else ("fmpn",)
+        if generator in wanted and not options.report:
+            found = cross_validate(config, arms, options.seeds, options.folds)
+        elif config.folder.is_dir():
+            found = report(config.folder)
+        else:
+            continue
+        for arm, label in (("cnn", BACKBONE), ("fmpn", generator)):
+            of = [run for run in found["runs"] if run["arm"] == arm]
+            if not of:
+                continue
+            folders = [config.folder / arm / f"seed{run['seed']}-fold{run['fold']}" for run in of]
+            runs[label] = {(run["seed"], run["fold"]): _figures(run, folder)
+                           for run, folder in zip(of, folders, strict=True)}
+            model = load_model(f"local-dir:{folders[0] / 'model'}").eval()
+            sizes[label] = model_size(model, model.pretrained_cfg["input_size"])
+            first = of[0]
+    if not runs:
+        raise InputError("Nothing is trained yet: leave --report out.")
+    shared = sorted(set.intersection(*map(set, runs.values())))
+    share = first["samples"]["test"] / first["samples"]["train"]
+    rows = [{"generator": label, **sizes[label], **_row(of, runs.get("paper"), shared, share)}
+            for label, of in runs.items()]
+    result = {
+        "plan": found["plan"],
+        "runs": {label: {f"seed {s} fold {f}": figures for (s, f), figures in sorted(of.items())}
+                 for label, of in runs.items()},
+        "rows": rows,
+        "versions": first["versions"],
+    }
+    stored = json.dumps(result, indent=1).replace(str(options.config.root), "{root}")
+    write_text(out / f"{name}-generators.json", stored + "\n")
+    write_text(out / f"{name}-generators.md", _text(rows) + "\n")
+    return result
+
+
+def _figures(run: Mapping[str, Any], folder: Path) -> dict[str, float]:
+    with open(folder / "summary.csv", newline="") as file:
+        errors = [float(row["valid_loss"]) for row in csv.DictReader(file) if row.get("valid_loss")]
+    figures = {"accuracy": run["accuracy"], "macro_f1": run["macro_f1"]}
+    return {**figures, "mask_error": errors[-1]} if errors else figures
+
+
+def _row(
+        of: Mapping[Key, Mapping[str, float]],
+        paper: Mapping[Key, Mapping[str, float]] | None,
+        shared: Sequence[Key],
+        share: float,
+) -> dict[str, Any]:
+    """Means by seed over the shared folds, and the differences from the paper's generator."""
+    row = {"runs": len(shared), "folds": len({fold for _, fold in shared})}
+    for figure in ("accuracy", "macro_f1", "mask_error"):
+        if all(figure in of[key] for key in shared):
+            row[figure] = _by_seed(of, shared, figure)
+    if paper and of is not paper:
+        row["difference"] = {
+            figure: [a - b for a, b in zip(row[figure], _by_seed(paper, shared, figure), strict=True)]
+            for figure in ("accuracy", "macro_f1", "mask_error") if figure in row
+        }
+        folds = defaultdict(list)
+        for key in shared:
+            folds[key[1]].append(of[key]["accuracy"] - paper[key]["accuracy"])
+        test = corrected_t_test([statistics.mean(by_seed) for _, by_seed in sorted(folds.items())], share)
+        row["interval"] = test and [test.low, test.high]
+    return row
+
+
+def _by_seed(of: Mapping[Key, Mapping[str, float]], shared: Sequence[Key], figure: str) -> list[float]:
+    seeds = sorted({seed for seed, _ in shared})
+    return [statistics.mean(of[key][figure] for key in shared if key[0] == seed) for seed in seeds]
+
+
+def _text(rows: Sequence[Mapping[str, Any]]) -> str:
+    header = ["generator", "parameters, M", "GMAC a face", "L_M on held-out faces", "accuracy, %", "macro F1, %",
+              "accuracy - paper's, points"]
+    lines = [header, ["---"] * len(header)]
+    for row in rows:
+        difference = ""
+        if "difference" in row:
+            difference = _spread(row["difference"]["accuracy"], 100, "+.1f")
+            if row["interval"]:
+                difference += "; {:+.1f} to {:+.1f} over folds".format(*(100 * end for end in row["interval"]))
+        lines.append([
+            row["generator"], f"{row['parameters'] / 1e6:.2f}", f"{row['gmacs']:.3f}",
+            _spread(row["mask_error"], 1, ".4f") if "mask_error" in row else "",
+            _spread(row["accuracy"], 100, ".1f"), _spread(row["macro_f1"], 100, ".1f"), difference,
+        ])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _spread(values: Sequence[float], unit: float, digits: str) -> str:
+    """The mean, and each seed's value where there are more than one."""
+    mean = f"{unit * statistics.mean(values):{digits}}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ({', '.join(f'{unit * value:{digits}}' for value in values)})"
+
+
+if __name__ == "__main__":
+    try:
+        compare_generators(sys.argv[1:], Path(__file__).parent)
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,69 @@
+"""Tests of the comparison of mask generators."""
+
+import json
+
+import pytest
+
+from benchmarks import generators
+from fmpn_timm.errors import InputError
+from fmpn_timm.training import TrainConfig, crossval
+from tests.training.runs import guess
+
+DRAWN = ["--data_options", "{subjects: 10, takes: 1, size: 24}", "--folds", "0-2", "--seeds", "0,1", "--name", "few"]
+ERRORS = {"lite": 0.04, "basis": 0.05, "paper": 0.03}
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[TrainConfig]:
+    """Runs guess in place of training; the paper's generator guesses best and has the best masks."""
+    configs = []
+
+    def train(config: TrainConfig) -> None:
+        configs.append(config)
+        skills = {"lite": 0.7, "basis": 0.5, "paper": 0.9}
+        guess(config, 0.3 if config.arm == "cnn" else skills[config.generator])
+        errors = "" if config.arm == "cnn" else f"mask,1,0.9\nmask,2,{ERRORS[config.generator]}\n"
+        (config.folder / "summary.csv").write_text(f"stage,epoch,valid_loss\n{errors}joint,1,\n")
+
+    monkeypatch.setattr(crossval, "train", train)
+    monkeypatch.setattr(generators, "load_model", lambda name: _Model())
+    monkeypatch.setattr(generators, "model_size", lambda model, size: {"parameters": 3000, "gmacs": 0.5})
+    return configs
+
+
+class _Model:
+    pretrained_cfg = {"input_size": (3, 24, 24)}
+
+    def eval(self):
+        return self
+
+
+def test_generators_are_compared_with_the_papers_at_their_own_sizes(trained, tmp_path):
+    args = [*DRAWN, "--output", str(tmp_path / "runs")]
+    found = generators.compare_generators([*args, "--generator_width", "4"], tmp_path)
+    assert len(trained) == 2 * 3 * 4 and all(c.generator_width is None for c in trained)
+    rows = {row["generator"]: row for row in found["rows"]}
+    assert list(rows) == ["backbone alone", "lite", "basis", "paper"]
+    assert "difference" not in rows["paper"] and "mask_error" not in rows["backbone alone"]
+    for name, error in ERRORS.items():
+        assert rows[name]["mask_error"] == pytest.approx([error, error])  # the last of stage 1, by seed
+    lite, paper = rows["lite"], rows["paper"]
+    gained = [a - b for a, b in zip(lite["accuracy"], paper["accuracy"], strict=True)]
+    assert lite["difference"]["accuracy"] == pytest.approx(gained) and max(gained) < 0
+    assert lite["interval"][0] < sum(gained) / 2 < lite["interval"][1]
+    text = (tmp_path / "few-generators.md").read_text()
+    assert "| paper | 0.00 | 0.500 | 0.0300 (0.0300, 0.0300) |" in text
+    assert str(tmp_path / "runs") not in json.dumps(json.loads((tmp_path / "few-generators.json").read_text())["rows"])
+
+    again = generators.compare_generators([*args, "--report"], tmp_path)
+    assert len(trained) == 24 and again["rows"] == found["rows"]
+
+
+def test_generators_are_trained_one_by_one(trained, tmp_path):
+    args = [*DRAWN, "--output", str(tmp_path / "runs")]
+    with pytest.raises(InputError, match="unknown small; choose of lite, basis, paper"):
+        generators.compare_generators([*args, "--generators", "small"], tmp_path)
+    with pytest.raises(InputError, match="leave --report out"):
+        generators.compare_generators([*args, "--report"], tmp_path)
+    found = generators.compare_generators([*args, "--generators", "basis"], tmp_path)
+    assert [row["generator"] for row in found["rows"]] == ["basis"] and found["rows"][0]["runs"] == 6
