@@ -5,7 +5,8 @@
 
 A step is forward, backward and Adam's update on random faces with masks. The baseline is `benchmarks/reference.py`
 trained as its authors do, in plain eager float32 (TF32 allowed on a GPU); `float32` is the package's network in the
-same way, `bf16` under autocast and channels-last, as `--precision bf16 --channels_last true` trains it. Peak memory is
+same way, `bf16` under autocast and channels-last, as `--precision bf16 --channels_last true` trains it, `checkpointed`
+with `--grad_checkpointing true` as well (Inception v3 has none itself: mask and fused face alone). Peak memory is
 that of one step in a fresh process, without what the process held before its model was built; on a GPU, what PyTorch
 allocated. Timed as `benchmarks/measure.py` says.
 
@@ -37,7 +38,8 @@ from fmpn_timm.tasks.fmpn import ClassificationTask
 PLAIN = "paper network, plain"
 GENERATORS = ("paper", "lite", "basis")
 VARIANTS = (PLAIN, *(f"{system}, {precision}" for system in ("bare backbone", *(f"{g} generator" for g in GENERATORS))
-                     for precision in ("float32", "bf16")))
+                     for precision in ("float32", "bf16")),
+            *(f"{g} generator, bf16, checkpointed" for g in GENERATORS))
 CLASSES = 7
 #: Float32 numbers moved for each parameter: read in both passes; gradient written and read; weight and two moments
 #: read and written.
@@ -67,7 +69,7 @@ def main() -> None:
     seconds = interleaved({name: trainer(name, options, options.compile)[1] for name in names}, options.rounds)
     results |= {"rates": rates, "steps": summary(seconds, PLAIN, options.batch)}
     for name, figures in results["steps"].items():
-        rate, step = rates["bf16" if name.endswith("bf16") else "float32"], statistics.median(seconds[name])
+        rate, step = rates["bf16" if is_low(name) else "float32"], statistics.median(seconds[name])
         operations = costs[name]["GFLOP"] / rate["GFLOP a second"]
         memory = costs[name]["GB moved"] / rate["GB a second"]
         figures |= {
@@ -82,13 +84,18 @@ def main() -> None:
     write_json(options.json, results)
 
 
+def is_low(name: str) -> bool:
+    """Whether a variant runs in bf16."""
+    return "bf16" in name
+
+
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def trainer(name: str, options: argparse.Namespace, compiled: bool) -> tuple[nn.Module, Callable[[], None]]:
     """What is trained, and one step of its training."""
-    low = name.endswith("bf16")
+    low = is_low(name)
     layout = torch.channels_last if low else torch.contiguous_format
     task = (reference_task(options.backbone) if name == PLAIN else package_task(name, options.backbone)).train()
     task = task.to(device(), memory_format=layout)
@@ -133,7 +140,10 @@ def package_task(name: str, backbone: str) -> nn.Module:
     generator = name.split()[0]
     if generator not in GENERATORS:
         return ClassificationTask(timm.create_model(backbone, num_classes=CLASSES))
-    return FMPNTask(timm.create_model("fmpn", backbone=backbone, generator=generator, num_classes=CLASSES))
+    model = timm.create_model("fmpn", backbone=backbone, generator=generator, num_classes=CLASSES)
+    if name.endswith("checkpointed"):
+        model.set_grad_checkpointing()
+    return FMPNTask(model)
 
 
 def of_process(name: str, options: argparse.Namespace) -> dict[str, float]:

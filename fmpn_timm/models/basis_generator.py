@@ -44,7 +44,6 @@ class BasisMaskGenerator(nn.Module):
         if masks < 1 or size < 4 or rank < 0:
             raise ValueError(f"A basis needs at least one mask of 4 pixels and no negative rank, not masks={masks}, "
                              f"size={size}, rank={rank}.")
-        self.grad_checkpointing = False  # there is nothing worth it here
         self.encoder = LiteEncoder(width, blocks, stride, **dd)
         channels = 4 * width
         self.mixture = nn.Sequential(

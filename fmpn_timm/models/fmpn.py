@@ -7,12 +7,14 @@ Reimplementation. Faces are RGB (or grey with ``in_chans=1``) in [0, 1], not nor
 for the backbone inside the model.
 """
 
+import logging
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import timm
 import torch
 import torch.nn as nn
 from timm.models import generate_default_cfgs, group_parameters, register_model
+from torch.utils.checkpoint import checkpoint
 
 from ._backbone import OnBackbone, backbone_cfg, build_on_backbone, prefixed
 from .basis_generator import BasisMaskGenerator
@@ -23,6 +25,8 @@ from .lite_generator import LiteMaskGenerator
 from .mask_generator import MaskGenerator
 
 __all__ = ["FMPN", "FMPNOutput", "create_fmpn", "fmpn_cfg"]
+
+_logger = logging.getLogger(__name__)
 
 #: Mask generators by name, with their default widths and numbers of blocks.
 GENERATORS = {"paper": (MaskGenerator, 64, 4), "lite": (LiteMaskGenerator, 24, 3), "basis": (BasisMaskGenerator, 24, 3)}
@@ -100,6 +104,7 @@ class FMPN(OnBackbone):
         cfg = backbone_cfg(backbone)
         self.in_chans = in_chans
         self.global_pool = global_pool
+        self.grad_checkpointing = False
 
         generator_cls, width, blocks = GENERATORS[generator]
         self._generator_size = (
@@ -166,8 +171,16 @@ class FMPN(OnBackbone):
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        self.backbone.set_grad_checkpointing(enable)  # raises where the backbone cannot
-        self.mask_generator.grad_checkpointing = enable
+        """Compute mask and fused face, and the backbone where it can, anew for the backward pass, to save memory.
+
+        Logits and gradients stay as they are; the running statistics of batch norm move twice in each step.
+        """
+        self.grad_checkpointing = enable
+        try:
+            self.backbone.set_grad_checkpointing(enable)
+        except AssertionError:  # timm's way to say that a model cannot
+            _logger.warning(f"{type(self.backbone).__name__} has no gradient checkpointing: mask and fused face alone "
+                            "are computed anew.")
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
@@ -193,6 +206,11 @@ class FMPN(OnBackbone):
         self.backbone.set_submodule(name, cosine)
 
     def _fuse(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint(self._fuse_once, x, use_reentrant=False)
+        return self._fuse_once(x)
+
+    def _fuse_once(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
         grey = to_grey(x, self.in_chans)  # (B, 1, H, W)
         mask = self.mask_generator(grey)  # (B, 1, H, W)
         return mask, self.fusion(x, grey * mask)  # eq. (3)

@@ -101,7 +101,6 @@ class LiteMaskGenerator(nn.Module):
     def __init__(self, width: int = 24, blocks: int = 3, stride: int = 4, device=None, dtype=None):
         dd = dict(device=device, dtype=dtype)
         super().__init__()
-        self.grad_checkpointing = False  # there is nothing worth it here
         self.encoder = LiteEncoder(width, blocks, stride, **dd)
         self.context = nn.Conv2d(4 * width, 4 * width, 1, **dd)
         self.up_low = ConvNorm(4 * width, 2 * width, 1, **dd)

@@ -8,7 +8,6 @@ from typing import List
 
 import torch
 import torch.nn as nn
-from timm.models import checkpoint_seq
 
 __all__ = ["MaskGenerator", "ResidualBlock", "init_weights"]
 
@@ -87,7 +86,6 @@ class MaskGenerator(nn.Module):
         super().__init__()
         if width < 1 or blocks < 1:
             raise ValueError(f"generator_width and generator_blocks must be at least 1, got {width} and {blocks}.")
-        self.grad_checkpointing = False
         self.stem = ConvBlock(1, width, 7, stride=1, **dd)
         self.down1 = ConvBlock(width, width * 2, 4, stride=2, **dd)
         self.down2 = ConvBlock(width * 2, width * 4, 4, stride=2, **dd)
@@ -111,10 +109,7 @@ class MaskGenerator(nn.Module):
         x = self.down1(x)  # (B, 2 width, H/2, W/2)
         half_size = x.shape[-2:]
         x = self.down2(x)  # (B, 4 width, H/4, W/4)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            x = checkpoint_seq(self.blocks, x)
-        else:
-            x = self.blocks(x)
+        x = self.blocks(x)
         x = self.up1(x, half_size)
         x = self.up2(x, full_size)
         return self.head(x).sigmoid()

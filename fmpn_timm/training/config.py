@@ -104,6 +104,8 @@ class TrainConfig:
         precision: ``no`` (float32), ``bf16`` or ``fp16``.
         sync_bn: Let batch norm see the whole batch of a step rather than each process its part; on GPUs.
         channels_last: Use the channels-last memory format.
+        grad_checkpointing: Compute the mask generator, the fusion net, and the backbone where it can, anew for the
+            backward pass: less memory, more time.
         compile: Compile the training step.
         progress: Show progress bars.
     """
@@ -183,6 +185,7 @@ class TrainConfig:
     precision: Literal["no", "bf16", "fp16"] = "no"
     sync_bn: bool = False
     channels_last: bool = False
+    grad_checkpointing: bool = False
     compile: bool = False
     progress: bool = True
 

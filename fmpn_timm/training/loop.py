@@ -133,6 +133,11 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
         model = convert_sync_batchnorm(model)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if config.grad_checkpointing:
+        try:
+            model.set_grad_checkpointing()
+        except AssertionError as error:  # timm's way to say that a model cannot
+            raise InputError(f"--grad_checkpointing: {type(model).__name__} has none; leave it out.") from error
     run = Run(config, accelerator, data, model, checkpoints, Watch(config, accelerator, data.train, interrupt))
     if state:
         run.resume(checkpoint, state)

@@ -216,9 +216,10 @@ def test_gradient_checkpointing_changes_no_logits_and_no_gradients(kwargs):
     plain = lively(small(**kwargs)).train()
     saving = copy.deepcopy(plain)
     saving.set_grad_checkpointing()
-    assert saving.mask_generator.grad_checkpointing and not plain.mask_generator.grad_checkpointing
+    assert saving.grad_checkpointing and not plain.grad_checkpointing
     calls = []
-    saving.mask_generator.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    saving.mask_generator.register_forward_pre_hook(lambda *_: calls.append("mask"))
+    saving.fusion.register_forward_pre_hook(lambda *_: calls.append("face"))
     x = faces(size_of(kwargs))
     outputs = []
     for model in (plain, saving):
@@ -226,7 +227,7 @@ def test_gradient_checkpointing_changes_no_logits_and_no_gradients(kwargs):
         outputs.append(model(x))
     for logits in outputs:
         logits.logsumexp(1).sum().backward()
-    assert len(calls) == 2  # again for the backward pass
+    assert calls == ["mask", "face"] * 2  # again for the backward pass
     torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-5, atol=1e-5)
     for (name, ours), theirs in zip(plain.named_parameters(), saving.parameters(), strict=True):
         torch.testing.assert_close(
@@ -234,7 +235,15 @@ def test_gradient_checkpointing_changes_no_logits_and_no_gradients(kwargs):
             msg=lambda text, n=name: f"{n}: {text}",
         )
     saving.set_grad_checkpointing(False)
-    assert not saving.mask_generator.grad_checkpointing
+    assert not saving.grad_checkpointing
+
+
+def test_a_backbone_without_gradient_checkpointing_leaves_it_to_the_rest(caplog):
+    model = small(backbone="dla46_c").train()
+    model.set_grad_checkpointing()
+    assert model.grad_checkpointing and "DLA has no gradient checkpointing" in caplog.text
+    model.forward_motion(faces())[1].sum().backward()
+    assert all(p.grad.any() for p in model.mask_generator.parameters())
 
 
 # Precision and copies
@@ -659,7 +668,7 @@ def test_features_of_a_saved_model_at_chosen_indices(kwargs, tmp_path):
 def test_features_only_hands_gradient_checkpointing_on():
     model = small(features_only=True)
     model.set_grad_checkpointing(True)
-    assert model.model.mask_generator.grad_checkpointing and model.model.backbone.grad_checkpointing
+    assert model.model.grad_checkpointing and model.model.backbone.grad_checkpointing
 
 
 @pytest.mark.parametrize("coarse", [False, True])
