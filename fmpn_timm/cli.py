@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["command_parser", "crossval_parser", "main", "parse_crossval", "train_main"]
 
-MODEL = "a timm name with weights, hf-hub:owner/name or local-dir:folder"
+FLIP = dict(action=argparse.BooleanOptionalAction, default=True,
+            help="average each face and its mirror image (default)")
+MODEL = "a timm name with weights, hf-hub:owner/name or a folder"
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -93,8 +95,7 @@ def command_parser() -> argparse.ArgumentParser:
     predict.add_argument("source", nargs="+", metavar="SRC",
                          help="picture, video, folder (with all folders in it), glob, or a camera's number, which "
                               "Ctrl-C ends")
-    predict.add_argument("--model", help="a timm name with weights, hf-hub:owner/name or local-dir:folder (default: "
-                                         "the one that comes with the package)")
+    predict.add_argument("--model", help=f"{MODEL} (default: the one that comes with the package)")
     predict.add_argument("--csv", metavar="FILE", help="write rows as CSV")
     predict.add_argument("--json", metavar="FILE", nargs="?", const="-",
                          help="print one JSON array on stdout; with FILE.jsonl write JSON lines, with another an array")
@@ -117,7 +118,7 @@ def command_parser() -> argparse.ArgumentParser:
     predict.add_argument("--abstain", type=float, metavar="P", help="say uncertain where no class is as likely as P")
     predict.add_argument("--batch-size", type=int, default=32, help="faces the model sees at once (default: 32)")
     predict.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
-    predict.add_argument("--no-flip", action="store_true", help="do not average each face and its mirror image")
+    predict.add_argument("--flip", **FLIP)
     predict.add_argument("--resume", action="store_true",
                          help="go on with a CSV or JSON lines file that an interrupted run has left")
     predict.set_defaults(run=_predict)
@@ -143,7 +144,7 @@ def command_parser() -> argparse.ArgumentParser:
         command.add_argument("--split", default=split, help=f"(default: {split})")
         command.add_argument("--rule", help="label rule, for FERPlus: majority or argmax")
         command.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
-        command.add_argument("--flip", action="store_true", help="average each face and its mirror image")
+        command.add_argument("--flip", **FLIP)
         command.add_argument("--shared-classes", action="store_true",
                              help="leave out samples of classes the model lacks")
         command.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
@@ -397,7 +398,7 @@ def _predict(options: argparse.Namespace) -> None:
             abstain=options.abstain,
             batch_size=options.batch_size,
             device=options.device,
-            flip=not options.no_flip,
+            flip=options.flip,
         )
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -467,17 +468,15 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    from fmpn_timm.hub import load_model
+    from fmpn_timm.hub import load_model, model_folder
     from fmpn_timm.training.calibration import calibrate, keep_temperature
 
-    if (Path(options.model) / "config.json").is_file():
-        options.model = f"local-dir:{options.model}"
-    kind, _, folder = options.model.partition(":")
+    folder = model_folder(options.model)
     faces = _faces(options)
     result = calibrate(load_model(options.model), faces, picture=options.picture, **_how(options))
     if int(os.environ.get("RANK", 0)):
         return
-    kept = Path(folder) / "config.json" if kind == "local-dir" else None
+    kept = folder / "config.json" if folder else None
     if kept:
         keep_temperature(folder, result)
     if options.json:
@@ -489,8 +488,8 @@ def _calibrate(options: argparse.Namespace) -> None:
     for row in result["coverage"]:
         right = "" if row["accuracy"] is None else f", {100 * row['accuracy']:.1f} % of them right"
         print(f"  P >= {row['probability']:.1f}: {100 * row['coverage']:.1f} % of the faces{right}")
-    print(f"kept in {kept}" if kept else "kept nowhere, as this is no folder: calibrate a copy of the model's folder "
-                                         "(local-dir:FOLDER), whose config.json keeps it")
+    print(f"kept in {kept}" if kept else "kept nowhere, as this is no folder: calibrate a copy of the model's folder, "
+                                         "whose config.json keeps it")
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -35,8 +35,8 @@ from fmpn_timm.faces import Recipe
 from fmpn_timm.models._published import weights_source
 
 __all__ = [
-    "WEIGHTS", "calibration_of", "class_names", "load_model", "read_config", "recipe_of", "results_of", "save_model",
-    "temperature_of", "weights_of",
+    "WEIGHTS", "calibration_of", "class_names", "load_model", "model_folder", "read_config", "recipe_of", "results_of",
+    "save_model", "temperature_of", "weights_of",
 ]
 
 #: The one file weights are in. Pickles (.bin, .pth, .ckpt) are neither written nor read.
@@ -108,8 +108,8 @@ def load_model(name: str, **kwargs: Any) -> nn.Module:
     elsewhere, checks the hash of what it fetched, and reads config and weights of one commit.
 
     Args:
-        name: A timm name with weights (``arch`` or ``arch.tag``), ``hf-hub:owner/name``, ``hf-hub:owner/name@revision``
-            or ``local-dir:folder``.
+        name: A timm name with weights (``arch`` or ``arch.tag``), ``hf-hub:owner/name`` with or without ``@revision``,
+            ``local-dir:folder``, or the folder alone.
         kwargs: Further arguments of ``timm.create_model``, such as ``num_classes``.
 
     Raises:
@@ -130,6 +130,17 @@ def load_model(name: str, **kwargs: Any) -> nn.Module:
         except (RuntimeError, TypeError, ValueError) as error:
             what = "its config.json and weights do not make a model"
             raise InputError(f"{name}: {what}: {_first_lines(error)}") from error
+
+
+def model_folder(name: str) -> Path | None:
+    """The folder that ``local-dir:folder`` or a folder alone names; None for names of other kinds.
+
+    Args:
+        name: As for ``load_model``. A timm name is one, whatever folders there are.
+    """
+    if name.startswith("local-dir:"):
+        return Path(name.removeprefix("local-dir:"))
+    return Path(name) if Path(name, "config.json").is_file() and not timm.is_model(name) else None
 
 
 def recipe_of(name: str) -> Recipe | None:
@@ -278,6 +289,8 @@ def _config_of(name: str) -> dict[str, Any]:
 
 def _source(name: str) -> str | None:
     """``local-dir:<folder>`` or ``hf-hub:<repository>`` of a model; None for timm's own names."""
+    if folder := model_folder(name):
+        return f"local-dir:{folder}"
     try:
         source, identifier = parse_model_name(name)
     except ValueError as error:

@@ -44,6 +44,13 @@ def test_evaluate_prints_one_json_object_on_stdout(model_folder, capsys):
     result = json.loads(capsys.readouterr().out)
     assert {"accuracy", "macro_f1", "n", "per_class", "confusion", "rule", "split"} <= set(result)
     assert result["n"] == 8 and result["split"] == "test" and result["options"]["subjects"] == 5
+    assert result["flip"] is True  # as fmpn predict does
+
+
+def test_evaluate_takes_a_folder_by_its_path_and_can_leave_mirror_images_out(model_folder, capsys):
+    cli.main(["evaluate", str(model_folder), "--dataset", "drawn", "--split", "test", "--json", "--no-flip",
+              "--option", "subjects=5", "--option", "takes=1"])
+    assert json.loads(capsys.readouterr().out)["flip"] is False
 
 
 def test_evaluate_refuses_faces_of_another_recipe(model_folder, capsys):

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,16 @@ def test_recipe_travels_with_the_model(model, tmp_path):
     assert hub.recipe_of(f"local-dir:{tmp_path / 'm'}") == recipe
     assert hub.recipe_of(f"local-dir:{tmp_path / 'none'}") is None and hub.recipe_of("fmpn_resnet18") is None
     assert timm.create_model(f"local-dir:{tmp_path / 'm'}", pretrained=True).num_classes == 3  # timm does not mind it
+
+
+def test_a_folder_is_named_by_itself_but_never_stands_for_a_timm_name(model, tmp_path, monkeypatch):
+    hub.save_model(model, tmp_path / "m", CLASSES, 48, 0.9)
+    shutil.copytree(tmp_path / "m", tmp_path / "fmpn_resnet18")
+    monkeypatch.chdir(tmp_path)
+    for name in ("m", "./m", str(tmp_path / "m"), "./fmpn_resnet18"):
+        assert hub.load_model(name).num_classes == 3 and hub.model_folder(name).samefile(name)
+    assert hub.model_folder("local-dir:m") == Path("m")
+    assert hub.model_folder("fmpn_resnet18") is None and hub.model_folder("hf-hub:owner/m") is None
 
 
 def test_saving_again_replaces_the_folder(model, tmp_path):

@@ -92,7 +92,7 @@ def test_command_says_that_other_models_keep_nothing(folder, answers, capsys, mo
     monkeypatch.setattr(hub, "recipe_of", lambda name: None)
     cli.main(["calibrate", name, *COMMAND])
     text = capsys.readouterr().out
-    assert "temperature 2.9738" in text and "kept nowhere" in text and "local-dir:FOLDER" in text
+    assert "temperature 2.9738" in text and "kept nowhere" in text and "copy of the model's folder" in text
     assert "temperature" not in json.loads((folder / "config.json").read_text())
 
 
