@@ -138,7 +138,7 @@ def _by_seed(of: Mapping[Key, Mapping[str, float]], shared: Sequence[Key], figur
 
 
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
-    header = ["generator", "parameters, M", "GMAC a face", "L_M on held-out faces", "accuracy, %", "macro F1, %",
+    header = ["generator", "runs", "parameters, M", "GMAC a face", "L_M on held-out faces", "accuracy, %", "macro F1, %",
               "accuracy - paper's, points"]
     lines = [header, ["---"] * len(header)]
     for row in rows:
@@ -148,7 +148,7 @@ def _text(rows: Sequence[Mapping[str, Any]]) -> str:
             if row["interval"]:
                 difference += "; {:+.1f} to {:+.1f} over folds".format(*(100 * end for end in row["interval"]))
         lines.append([
-            row["generator"], f"{row['parameters'] / 1e6:.2f}", f"{row['gmacs']:.3f}",
+            row["generator"], str(row["runs"]), f"{row['parameters'] / 1e6:.2f}", f"{row['gmacs']:.3f}",
             _spread(row["mask_error"], 1, ".4f") if "mask_error" in row else "",
             _spread(row["accuracy"], 100, ".1f"), _spread(row["macro_f1"], 100, ".1f"), difference,
         ])

@@ -52,7 +52,7 @@ def test_generators_are_compared_with_the_papers_at_their_own_sizes(trained, tmp
     assert lite["difference"]["accuracy"] == pytest.approx(gained) and max(gained) < 0
     assert lite["interval"][0] < sum(gained) / 2 < lite["interval"][1]
     text = (tmp_path / "few-generators.md").read_text()
-    assert "| paper | 0.00 | 0.500 | 0.0300 (0.0300, 0.0300) |" in text
+    assert "| paper | 6 | 0.00 | 0.500 | 0.0300 (0.0300, 0.0300) |" in text
     assert str(tmp_path / "runs") not in json.dumps(json.loads((tmp_path / "few-generators.json").read_text())["rows"])
 
     again = generators.compare_generators([*args, "--report"], tmp_path)
