@@ -138,8 +138,8 @@ def _by_seed(of: Mapping[Key, Mapping[str, float]], shared: Sequence[Key], figur
 
 
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
-    header = ["generator", "runs", "parameters, M", "GMAC a face", "L_M on held-out faces", "accuracy, %", "macro F1, %",
-              "accuracy - paper's, points"]
+    header = ["generator", "runs", "parameters, M", "GMAC a face", "L_M on held-out faces", "accuracy, %",
+              "macro F1, %", "accuracy - paper's, points"]
     lines = [header, ["---"] * len(header)]
     for row in rows:
         difference = ""
