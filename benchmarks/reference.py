@@ -12,7 +12,10 @@ import torch
 import torchvision.models
 from torch import nn
 
-__all__ = ["ReferenceFMPN", "ReferenceOutput", "reference_fmpn"]
+__all__ = ["BACKBONES", "ReferenceFMPN", "ReferenceOutput", "reference_fmpn"]
+
+#: Classifiers of the authors' code, torchvision's.
+BACKBONES = ("inception_v3", "resnet50", "resnet152", "densenet121")
 
 
 class ReferenceOutput(NamedTuple):
@@ -27,7 +30,7 @@ def reference_fmpn(backbone: str = "inception_v3", num_classes: int = 7) -> "Ref
     """The network of the paper.
 
     Args:
-        backbone: ``inception_v3`` as in the paper, or ``resnet50``, ``resnet152`` or ``densenet121``.
+        backbone: One of ``BACKBONES``; the paper's is the first.
         num_classes: Number of expressions.
     """
     return ReferenceFMPN(backbone, num_classes)

@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import fmpn_timm  # noqa: F401 registers the models
 from benchmarks.measure import interleaved, peak_memory, reset_peak, summary, write_json
-from benchmarks.reference import reference_fmpn
+from benchmarks.reference import BACKBONES, reference_fmpn
 from fmpn_timm.tasks import FMPNTask
 from fmpn_timm.tasks.fmpn import ClassificationTask
 
@@ -49,7 +49,7 @@ UPDATE = 2 + 2 + 6
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", default="benchmarks/training.json")
-    parser.add_argument("--backbone", default="inception_v3")
+    parser.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0])
     parser.add_argument("--size", type=int, default=299)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
