@@ -8,6 +8,7 @@ similarity: crops, pose), and a low-rank correction.
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .lite_generator import LiteEncoder
 
@@ -44,6 +45,7 @@ class BasisMaskGenerator(nn.Module):
         if masks < 1 or size < 4 or rank < 0:
             raise ValueError(f"A basis needs at least one mask of 4 pixels and no negative rank, not masks={masks}, "
                              f"size={size}, rank={rank}.")
+        self.grad_checkpointing = False
         self.encoder = LiteEncoder(width, blocks, stride, **dd)
         channels = 4 * width
         self.mixture = nn.Sequential(
@@ -82,6 +84,11 @@ class BasisMaskGenerator(nn.Module):
         Returns:
             Motion masks (B, 1, H, W) in [0, 1].
         """
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint(self._predict, grey, use_reentrant=False)
+        return self._predict(grey)
+
+    def _predict(self, grey: torch.Tensor) -> torch.Tensor:
         features = self.encoder(grey)[2].mean((2, 3))  # (B, 4 width)
         shares = self.mixture(features).softmax(1)  # (B, K)
         mask = (shares @ self.masks.flatten(1)).unflatten(1, self.masks.shape[-2:]).unsqueeze(1)  # (B, 1, S, S)

@@ -176,6 +176,7 @@ class FMPN(OnBackbone):
         Logits and gradients stay as they are; the running statistics of batch norm move twice in each step.
         """
         self.grad_checkpointing = enable
+        self.mask_generator.grad_checkpointing = enable
         try:
             self.backbone.set_grad_checkpointing(enable)
         except AssertionError:  # timm's way to say that a model cannot
@@ -206,14 +207,12 @@ class FMPN(OnBackbone):
         self.backbone.set_submodule(name, cosine)
 
     def _fuse(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint(self._fuse_once, x, use_reentrant=False)
-        return self._fuse_once(x)
-
-    def _fuse_once(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
         grey = to_grey(x, self.in_chans)  # (B, 1, H, W)
         mask = self.mask_generator(grey)  # (B, 1, H, W)
-        return mask, self.fusion(x, grey * mask)  # eq. (3)
+        masked = grey * mask  # eq. (3)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return mask, checkpoint(self.fusion, x, masked, use_reentrant=False)
+        return mask, self.fusion(x, masked)
 
     def _normalize(self, fused: torch.Tensor) -> torch.Tensor:
         return (fused - self.backbone_mean) / self.backbone_std

@@ -11,6 +11,7 @@ from typing import List
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["LiteEncoder", "LiteMaskGenerator"]
 
@@ -101,6 +102,7 @@ class LiteMaskGenerator(nn.Module):
     def __init__(self, width: int = 24, blocks: int = 3, stride: int = 4, device=None, dtype=None):
         dd = dict(device=device, dtype=dtype)
         super().__init__()
+        self.grad_checkpointing = False
         self.encoder = LiteEncoder(width, blocks, stride, **dd)
         self.context = nn.Conv2d(4 * width, 4 * width, 1, **dd)
         self.up_low = ConvNorm(4 * width, 2 * width, 1, **dd)
@@ -117,6 +119,11 @@ class LiteMaskGenerator(nn.Module):
         Returns:
             Motion masks (B, 1, H, W) in [0, 1].
         """
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint(self._predict, grey, use_reentrant=False)
+        return self._predict(grey)
+
+    def _predict(self, grey: torch.Tensor) -> torch.Tensor:
         high, middle, low = self.encoder(grey)
         low = low + self.context(low.mean((2, 3), keepdim=True))
         middle = middle + _enlarge(self.up_low(low), middle)

@@ -8,6 +8,7 @@ from typing import List
 
 import torch
 import torch.nn as nn
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["MaskGenerator", "ResidualBlock", "init_weights"]
 
@@ -84,6 +85,7 @@ class MaskGenerator(nn.Module):
     def __init__(self, width: int = 64, blocks: int = 4, device=None, dtype=None):
         dd = dict(device=device, dtype=dtype)
         super().__init__()
+        self.grad_checkpointing = False
         if width < 1 or blocks < 1:
             raise ValueError(f"generator_width and generator_blocks must be at least 1, got {width} and {blocks}.")
         self.stem = ConvBlock(1, width, 7, stride=1, **dd)
@@ -104,12 +106,19 @@ class MaskGenerator(nn.Module):
         Returns:
             Motion masks (B, 1, H, W) in [0, 1].
         """
-        x = self.stem(grey)  # (B, width, H, W)
-        full_size = x.shape[-2:]
-        x = self.down1(x)  # (B, 2 width, H/2, W/2)
-        half_size = x.shape[-2:]
-        x = self.down2(x)  # (B, 4 width, H/4, W/4)
-        x = self.blocks(x)
-        x = self.up1(x, half_size)
-        x = self.up2(x, full_size)
-        return self.head(x).sigmoid()
+        size = list(grey.shape[-2:])
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            x = checkpoint(self._shrink, grey, use_reentrant=False)
+            x = checkpoint(self._transform, x, use_reentrant=False)
+            return checkpoint(self._enlarge, x, size, use_reentrant=False)
+        return self._enlarge(self._transform(self._shrink(grey)), size)
+
+    def _shrink(self, grey: torch.Tensor) -> torch.Tensor:
+        return self.down1(self.stem(grey))  # (B, 2 width, H/2, W/2)
+
+    def _transform(self, x: torch.Tensor) -> torch.Tensor:
+        blocks = self.blocks(self.down2(x))  # (B, 4 width, H/4, W/4)
+        return self.up1(blocks, list(x.shape[-2:]))  # (B, 2 width, H/2, W/2)
+
+    def _enlarge(self, x: torch.Tensor, size: List[int]) -> torch.Tensor:
+        return self.head(self.up2(x, size)).sigmoid()

@@ -44,6 +44,19 @@ def test_gradients_reach_every_parameter(kind):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in generator.parameters())
 
 
+def test_gradient_checkpointing_changes_no_gradients(kind):
+    torch.manual_seed(0)
+    generator, grey, gradients = kind(4, 1, 2), torch.rand(2, 1, 32, 32), []
+    calls = []
+    generator.encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    for generator.grad_checkpointing in (False, True):
+        generator.zero_grad()
+        generator(grey).square().sum().backward()
+        gradients.append([p.grad.clone() for p in generator.parameters()])
+    assert len(calls) == 3  # again for the backward pass
+    torch.testing.assert_close(*gradients)
+
+
 @pytest.mark.parametrize("training,dtype", [(True, torch.float32), (False, torch.bfloat16)])
 def test_under_autocast_depthwise_convolutions_are_trained_in_float32(kind, training, dtype):
     generator, seen = kind(4, 1, 2).train(training), set()
