@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -12,7 +13,11 @@ from PIL import Image
 from fmpn_timm.data.samples import decode_picture
 from fmpn_timm.errors import InputError
 
-__all__ = ["Unreadable", "as_picture"]
+__all__ = ["Unreadable", "as_picture", "lit_up"]
+
+#: Mean brightness, of 255, below which a picture is lit up, and what it is then given. Fewer than one in a hundred of
+#: FERPlus's faces are darker than the first; half of them are darker than the second.
+DARK, LIT = 40, 128
 
 
 class Unreadable(Exception):
@@ -43,6 +48,16 @@ def as_picture(picture: Any) -> np.ndarray:
     raise InputError(
         f"A picture is a path, bytes, a Pillow image, a NumPy array or a tensor, not {type(picture).__name__}."
     )
+
+
+def lit_up(picture: np.ndarray) -> np.ndarray:
+    """A picture as if it had been exposed longer, where it is darker than what models learn from; else the picture.
+
+    Args:
+        picture: RGB uint8 (H, W, 3).
+    """
+    mean = picture.mean()
+    return picture if mean >= DARK else cv2.convertScaleAbs(picture, alpha=LIT / max(mean, 1))
 
 
 def _file(path: str | Path) -> str:

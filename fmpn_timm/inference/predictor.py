@@ -22,7 +22,7 @@ from fmpn_timm.faces.detectors.yunet import VARIABLE as YUNET_FILE
 from fmpn_timm.hub import class_names, load_model, recipe_of, temperature_of
 from fmpn_timm.models import FMPN
 
-from .pictures import Unreadable, as_picture
+from .pictures import Unreadable, as_picture, lit_up
 from .results import UNCERTAIN, FacePrediction, PicturePrediction, face_quality
 from .sources import Frame
 
@@ -43,7 +43,8 @@ class Predictor:
     list of them in the same order. A picture is a path, the bytes of a picture file, a Pillow image, a NumPy array
     (uint8, **RGB** (H, W, 3) or grey (H, W)) or a tensor (RGB (3, H, W), uint8, or floating point in [0, 1]). A file
     that cannot be read gives a prediction without faces whose ``reason`` begins with "cannot be read"; the rest goes
-    on. Several threads may call one predictor: detectors bear that, and a lock keeps the model to one batch at a time.
+    on. What is nearly black is lit up for the detector and the model. Several threads may call one predictor: detectors
+    bear that, and a lock keeps the model to one batch at a time.
 
     The detector looks at a copy of the picture (YuNet: longest side at most 1,024 pixels), and the face is cut from the
     picture itself. Faces of less than some 10 pixels in that copy are missed; where small faces in large pictures
@@ -142,7 +143,7 @@ class Predictor:
         problem = frame.reason
         if frame.picture is not None:
             try:
-                found, = self._aligner([frame.picture])
+                found = self._align(frame.picture)
             except (cv2.error, MemoryError) as error:  # one odd picture must not end a run over many
                 problem = str(error).strip().partition("\n")[0] or "out of memory"
         if problem:
@@ -150,6 +151,15 @@ class Predictor:
             return PicturePrediction(frame.name, (0, 0), (), reason, frame.time, False, frame.number), AlignedFaces()
         height, width = frame.picture.shape[:2]
         return PicturePrediction(frame.name, (width, height), (), found.reason, frame.time, True, frame.number), found
+
+    def _align(self, picture: np.ndarray) -> AlignedFaces:
+        """The faces of a picture; where none is found in a dark one, those of the picture lit up."""
+        found, = self._aligner([picture])
+        lit = lit_up(picture)
+        if lit is picture or not all(face.centered for face in found):
+            return found
+        again, = self._aligner([lit])
+        return found if all(face.centered for face in again) else again
 
     def _answer(
             self,
@@ -171,7 +181,7 @@ class Predictor:
             yield from zip(probabilities, masks, strict=True)
 
     def _tensor(self, image: np.ndarray) -> torch.Tensor:
-        face = self._transform(tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)))
+        face = self._transform(tv_tensors.Image(torch.from_numpy(lit_up(image)).permute(2, 0, 1)))
         return face.as_subclass(torch.Tensor)
 
     def _forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from fmpn_timm.errors import InputError
-from fmpn_timm.inference.pictures import Unreadable, as_picture
+from fmpn_timm.inference.pictures import Unreadable, as_picture, lit_up
 from tests.data.test_samples import write_bomb
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
@@ -128,3 +128,13 @@ def test_odd_files_are_read(tmp_path):
             assert abs(int(picture[0, 0, 0]) - 156) <= 1, name
     first = np.array(Image.fromarray(np.repeat(PICTURE, 4, 0)))
     np.testing.assert_array_equal(as_picture(tmp_path / "animated.webp"), first)
+
+
+def test_only_what_is_nearly_black_is_lit_up():
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    assert lit_up(picture) is picture
+    dark = (picture * 0.1).astype(np.uint8)
+    lit = lit_up(dark)
+    assert lit.dtype == np.uint8 and lit.shape == dark.shape and lit.mean() == pytest.approx(128, abs=3)
+    np.testing.assert_allclose(lit.astype(float), picture, atol=16)  # of 26 steps that are left
+    assert not lit_up(np.zeros_like(picture)).any()

@@ -85,6 +85,23 @@ def test_the_model_sees_what_it_sees_in_evaluation(model, pictures, flip):
     np.testing.assert_allclose(face.mask_in_picture()[10:50, 20:60], face.motion_mask, atol=1e-4)
 
 
+def test_faces_in_hardly_any_light_are_found_and_seen(model, pictures, monkeypatch):
+    looked, seen = [], []
+
+    def needs_light(found):
+        looked.append(found[0].mean())
+        return Marked()([pictures[2] if found[0].mean() > 40 else marked()])
+
+    predictor = Predictor(model, detector=needs_light)
+    predictor.model.mask_generator.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    lit, = predictor(pictures[2] // 4).faces
+    assert len(looked) == 2 and looked[0] < 40 < looked[1] and lit.face.mean() > 40
+    assert predictor(marked((1, 2, 90)) + np.uint8(40)).faces and len(looked) == 3  # light enough: it is asked once
+    monkeypatch.setattr(predictor._aligner, "detector", lambda found: Marked()([pictures[2]]))
+    dark, = predictor(pictures[2] // 4).faces  # a face that is found in the dark
+    assert dark.face.mean() < 40 and seen[-1].mean() > 2 * dark.face.mean() / 255
+
+
 def test_faces_of_all_pictures_share_batches(model, predictor, pictures):
     sizes = []
     hook = predictor.model.backbone.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
