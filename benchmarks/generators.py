@@ -84,9 +84,10 @@ def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
             first = of[0]
     if not runs:
         raise InputError("Nothing is trained yet: leave --report out.")
-    shared = sorted(set.intersection(*map(set, runs.values())))
     share = first["samples"]["test"] / first["samples"]["train"]
-    rows = [{"generator": label, **sizes[label], **_row(of, runs.get("paper"), shared, share)}
+    rows = [{"generator": label, "runs": len(of), **sizes[label], **_means(of),
+             "gain": {other: _gain(of, runs[other], share) for other in (BACKBONE, "paper")
+                      if other in runs and other != label}}
             for label, of in runs.items()]
     result = {
         "plan": found["plan"],
@@ -108,51 +109,52 @@ def _figures(run: Mapping[str, Any], folder: Path) -> dict[str, float]:
     return {**figures, "mask_error": errors[-1]} if errors else figures
 
 
-def _row(
+def _means(of: Mapping[Key, Mapping[str, float]]) -> dict[str, list[float]]:
+    """Of each figure the mean over folds, by seed."""
+    figures = [f for f in ("accuracy", "macro_f1", "mask_error") if all(f in run for run in of.values())]
+    return {figure: _by_seed({key: run[figure] for key, run in of.items()}) for figure in figures}
+
+
+def _gain(
         of: Mapping[Key, Mapping[str, float]],
-        paper: Mapping[Key, Mapping[str, float]] | None,
-        shared: Sequence[Key],
+        other: Mapping[Key, Mapping[str, float]],
         share: float,
 ) -> dict[str, Any]:
-    """Means by seed over the shared folds, and the differences from the paper's generator."""
-    row = {"runs": len(shared), "folds": len({fold for _, fold in shared})}
-    for figure in ("accuracy", "macro_f1", "mask_error"):
-        if all(figure in of[key] for key in shared):
-            row[figure] = _by_seed(of, shared, figure)
-    if paper and of is not paper:
-        row["difference"] = {
-            figure: [a - b for a, b in zip(row[figure], _by_seed(paper, shared, figure), strict=True)]
-            for figure in ("accuracy", "macro_f1", "mask_error") if figure in row
-        }
-        folds = defaultdict(list)
-        for key in shared:
-            folds[key[1]].append(of[key]["accuracy"] - paper[key]["accuracy"])
-        test = corrected_t_test([statistics.mean(by_seed) for _, by_seed in sorted(folds.items())], share)
-        row["interval"] = test and [test.low, test.high]
-    return row
+    """How much more accurate one is than another on the runs that both have: by seed, and an interval over folds."""
+    gains = {key: of[key]["accuracy"] - other[key]["accuracy"] for key in sorted(set(of) & set(other))}
+    folds = defaultdict(list)
+    for (_, fold), gain in gains.items():
+        folds[fold].append(gain)
+    test = corrected_t_test([statistics.mean(by_seed) for _, by_seed in sorted(folds.items())], share)
+    return {"runs": len(gains), "by_seed": _by_seed(gains), "interval": test and [test.low, test.high]}
 
 
-def _by_seed(of: Mapping[Key, Mapping[str, float]], shared: Sequence[Key], figure: str) -> list[float]:
-    seeds = sorted({seed for seed, _ in shared})
-    return [statistics.mean(of[key][figure] for key in shared if key[0] == seed) for seed in seeds]
+def _by_seed(values: Mapping[Key, float]) -> list[float]:
+    seeds = sorted({seed for seed, _ in values})
+    return [statistics.mean(value for key, value in values.items() if key[0] == seed) for seed in seeds]
 
 
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     header = ["generator", "runs", "parameters, M", "GMAC a face", "L_M on held-out faces", "accuracy, %",
-              "macro F1, %", "accuracy - paper's, points"]
+              "macro F1, %", "above the backbone, points", "above the paper's, points"]
     lines = [header, ["---"] * len(header)]
     for row in rows:
-        difference = ""
-        if "difference" in row:
-            difference = _spread(row["difference"]["accuracy"], 100, "+.1f")
-            if row["interval"]:
-                difference += "; {:+.1f} to {:+.1f} over folds".format(*(100 * end for end in row["interval"]))
         lines.append([
             row["generator"], str(row["runs"]), f"{row['parameters'] / 1e6:.2f}", f"{row['gmacs']:.3f}",
             _spread(row["mask_error"], 1, ".4f") if "mask_error" in row else "",
-            _spread(row["accuracy"], 100, ".1f"), _spread(row["macro_f1"], 100, ".1f"), difference,
+            _spread(row["accuracy"], 100, ".1f"), _spread(row["macro_f1"], 100, ".1f"),
+            *(_told(row["gain"].get(other), row["runs"]) for other in (BACKBONE, "paper")),
         ])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _told(gain: Mapping[str, Any] | None, runs: int) -> str:
+    if not gain or not gain["by_seed"]:
+        return ""
+    text = _spread(gain["by_seed"], 100, "+.1f")
+    if gain["interval"]:
+        text += "; {:+.1f} to {:+.1f} over folds".format(*(100 * end for end in gain["interval"]))
+    return text if gain["runs"] == runs else f"{text}; {gain['runs']} runs"
 
 
 def _spread(values: Sequence[float], unit: float, digits: str) -> str:

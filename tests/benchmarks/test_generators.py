@@ -44,17 +44,28 @@ def test_generators_are_compared_with_the_papers_at_their_own_sizes(trained, tmp
     assert len(trained) == 2 * 3 * 4 and all(c.generator_width is None for c in trained)
     rows = {row["generator"]: row for row in found["rows"]}
     assert list(rows) == ["backbone alone", "lite", "basis", "paper"]
-    assert "difference" not in rows["paper"] and "mask_error" not in rows["backbone alone"]
+    assert set(rows["paper"]["gain"]) == {"backbone alone"} and "mask_error" not in rows["backbone alone"]
     for name, error in ERRORS.items():
         assert rows[name]["mask_error"] == pytest.approx([error, error])  # the last of stage 1, by seed
     lite, paper = rows["lite"], rows["paper"]
     gained = [a - b for a, b in zip(lite["accuracy"], paper["accuracy"], strict=True)]
-    assert lite["difference"]["accuracy"] == pytest.approx(gained) and max(gained) < 0
-    assert lite["interval"][0] < sum(gained) / 2 < lite["interval"][1]
+    gain = lite["gain"]["paper"]
+    assert gain["by_seed"] == pytest.approx(gained) and max(gained) < 0 and gain["runs"] == 6
+    assert gain["interval"][0] < sum(gained) / 2 < gain["interval"][1]
+    assert min(lite["gain"]["backbone alone"]["by_seed"]) > 0
     text = (tmp_path / "few-generators.md").read_text()
     assert "| paper | 6 | 0.00 | 0.500 | 0.0300 (0.0300, 0.0300) |" in text
     assert str(tmp_path / "runs") not in json.dumps(json.loads((tmp_path / "few-generators.json").read_text())["rows"])
 
+    more = generators.compare_generators([*args, "--generators", "lite", "--seeds", "2"], tmp_path)
+    lite = next(row for row in more["rows"] if row["generator"] == "lite")
+    assert lite["runs"] == 9 and lite["gain"]["paper"]["by_seed"] == pytest.approx(gained)  # of what both have
+    assert "; 6 runs |" in (tmp_path / "few-generators.md").read_text()
+
+
+def test_a_report_trains_nothing(trained, tmp_path):
+    args = [*DRAWN, "--output", str(tmp_path / "runs")]
+    found = generators.compare_generators(args, tmp_path)
     again = generators.compare_generators([*args, "--report"], tmp_path)
     assert len(trained) == 24 and again["rows"] == found["rows"]
 
