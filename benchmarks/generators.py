@@ -154,7 +154,7 @@ def _told(gain: Mapping[str, Any] | None, runs: int) -> str:
     text = _spread(gain["by_seed"], 100, "+.1f")
     if gain["interval"]:
         text += "; {:+.1f} to {:+.1f} over folds".format(*(100 * end for end in gain["interval"]))
-    return text if gain["runs"] == runs else f"{text}; {gain['runs']} runs"
+    return text if gain["runs"] == runs else f"{text}; on {gain['runs']} of the runs"
 
 
 def _spread(values: Sequence[float], unit: float, digits: str) -> str:

@@ -60,7 +60,7 @@ def test_generators_are_compared_with_the_papers_at_their_own_sizes(trained, tmp
     more = generators.compare_generators([*args, "--generators", "lite", "--seeds", "2"], tmp_path)
     lite = next(row for row in more["rows"] if row["generator"] == "lite")
     assert lite["runs"] == 9 and lite["gain"]["paper"]["by_seed"] == pytest.approx(gained)  # of what both have
-    assert "; 6 runs |" in (tmp_path / "few-generators.md").read_text()
+    assert "; on 6 of the runs |" in (tmp_path / "few-generators.md").read_text()
 
 
 def test_a_report_trains_nothing(trained, tmp_path):
