@@ -73,7 +73,7 @@ def saved(config: TrainConfig) -> str:
 
 def evaluated(config: TrainConfig, capsys, *options: str) -> dict:
     capsys.readouterr()
-    cli.main(["evaluate", saved(config), *options, "--json"])
+    cli.main(["evaluate", saved(config), *options, "--no-flip", "--json"])
     return json.loads(capsys.readouterr().out)
 
 
