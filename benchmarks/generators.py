@@ -11,17 +11,16 @@ stopped, and with other folds or seeds it adds to what is there. Each generator 
 Writes ``benchmarks/<name>-generators.md`` and ``.json``.
 """
 
-import argparse
 import csv
 import json
 import statistics
 import sys
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.variants import Key, asked_for, fold_gains
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import load_model
@@ -34,8 +33,6 @@ __all__ = ["GENERATORS", "compare_generators"]
 
 GENERATORS = ("lite", "basis", "paper")
 BACKBONE = "backbone alone"
-
-Key = tuple[int, int]  # seed and fold
 
 
 def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
@@ -53,12 +50,7 @@ def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
     Raises:
         InputError: A generator is unknown, nothing is trained, or what ``cross_validate`` says.
     """
-    parser = argparse.ArgumentParser("benchmarks/generators.py", add_help=False, allow_abbrev=False)
-    parser.add_argument("--generators", default=",".join(GENERATORS))
-    own, args = parser.parse_known_args(args)
-    wanted = own.generators.split(",")
-    if unknown := set(wanted) - set(GENERATORS):
-        raise InputError(f"--generators: unknown {', '.join(sorted(unknown))}; choose of {', '.join(GENERATORS)}.")
+    wanted, args = asked_for(args, "--generators", GENERATORS, "benchmarks/generators.py")
     options = parse_crossval(args, "benchmarks/generators.py")
     name = options.config.name.removesuffix("-crossval")
     runs, sizes = {}, {}
@@ -121,12 +113,11 @@ def _gain(
         share: float,
 ) -> dict[str, Any]:
     """How much more accurate one is than another on the runs that both have: by seed, and an interval over folds."""
-    gains = {key: of[key]["accuracy"] - other[key]["accuracy"] for key in sorted(set(of) & set(other))}
-    folds = defaultdict(list)
-    for (_, fold), gain in gains.items():
-        folds[fold].append(gain)
-    test = corrected_t_test([statistics.mean(by_seed) for _, by_seed in sorted(folds.items())], share)
-    return {"runs": len(gains), "by_seed": _by_seed(gains), "interval": test and [test.low, test.high]}
+    of, other = ({key: run["accuracy"] for key, run in runs.items()} for runs in (of, other))
+    shared = sorted(set(of) & set(other))
+    test = corrected_t_test(fold_gains(of, other, shared), share)
+    by_seed = _by_seed({key: of[key] - other[key] for key in shared})
+    return {"runs": len(shared), "by_seed": by_seed, "interval": test and [test.low, test.high]}
 
 
 def _by_seed(values: Mapping[Key, float]) -> list[float]:

@@ -11,7 +11,6 @@ as it has fewer faces, so that all learn for the same number of updates.
 Writes ``benchmarks/study.md``, ``.json`` and ``.png``.
 """
 
-import argparse
 import json
 import sys
 from collections import defaultdict
@@ -23,6 +22,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from benchmarks.variants import Key, asked_for, fold_gains
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.training.checkpoint import write_text
@@ -75,7 +75,7 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
     ),
 }
 
-Accuracies = dict[tuple[int, int], float]  # by seed and fold
+Accuracies = dict[Key, float]
 
 
 def study(args: Sequence[str], out: Path) -> dict[str, Any]:
@@ -93,12 +93,7 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
         InputError: A variant is unknown, or what ``cross_validate`` says.
     """
     variants = {v.name: v for v in (BASE, *(v for of in STUDIES.values() for v in of))}
-    parser = argparse.ArgumentParser("benchmarks/study.py", add_help=False, allow_abbrev=False)
-    parser.add_argument("--variants", default=",".join(variants))
-    own, args = parser.parse_known_args(args)
-    wanted = own.variants.split(",")
-    if unknown := set(wanted) - set(variants):
-        raise InputError(f"--variants: unknown {', '.join(sorted(unknown))}; choose of {', '.join(variants)}.")
+    wanted, args = asked_for(args, "--variants", variants, "benchmarks/study.py")
     options = parse_crossval(args, "benchmarks/study.py", ARMS)
     found = {}
     for name, variant in variants.items():
@@ -146,7 +141,7 @@ def _by_arm(variant: Variant, accuracies: Mapping[str, dict[str, Accuracies]]) -
     return {arm: accuracies[variant.name if arm in variant.arms else "base"].get(arm, {}) for arm in ARMS}
 
 
-def _shared(variants: Sequence[Variant], accuracies: Mapping[str, dict[str, Accuracies]]) -> list[tuple[int, int]]:
+def _shared(variants: Sequence[Variant], accuracies: Mapping[str, dict[str, Accuracies]]) -> list[Key]:
     """Seeds and folds that all arms of all variants have, variants without any left aside."""
     of = [set.intersection(*(set(runs) for runs in _by_arm(v, accuracies).values())) for v in variants]
     return sorted(set.intersection(*filter(None, of))) if any(of) else []
@@ -156,7 +151,7 @@ def _row(
         thing: str,
         variant: Variant,
         accuracies: Mapping[str, dict[str, Accuracies]],
-        shared: Sequence[tuple[int, int]],
+        shared: Sequence[Key],
         share: float,
 ) -> dict[str, Any]:
     """Means over the shared runs, and the differences over folds with their intervals."""
@@ -165,10 +160,7 @@ def _row(
     row = {"varied": thing, "value": variant.value, "runs": len(shared), "folds": len({fold for _, fold in shared})}
     row |= {arm: float(np.mean([of[arm][key] for key in shared])) if shared else None for arm in ARMS}
     for first, second in PAIRS:
-        by_fold = defaultdict(list)
-        for key in shared:
-            by_fold[key[1]].append(of[first][key] - of[second][key])
-        folds = [float(np.mean(differences)) for _, differences in sorted(by_fold.items())]
+        folds = fold_gains(of[first], of[second], shared)
         test = corrected_t_test(folds, share)
         row[f"{first} - {second}"] = {
             "mean": float(np.mean(folds)) if folds else None, "interval": test and [test.low, test.high],

@@ -155,8 +155,10 @@ class Predictor:
     def _align(self, picture: np.ndarray) -> AlignedFaces:
         """The faces of a picture; where none is found in a dark one, those of the picture lit up."""
         found, = self._aligner([picture])
+        if not all(face.centered for face in found):
+            return found
         lit = lit_up(picture)
-        if lit is picture or not all(face.centered for face in found):
+        if lit is picture:
             return found
         again, = self._aligner([lit])
         return found if all(face.centered for face in again) else again

@@ -8,7 +8,7 @@ similarity: crops, pose), and a low-rank correction.
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
+from timm.models import checkpoint
 
 from .lite_generator import LiteEncoder
 
@@ -85,7 +85,7 @@ class BasisMaskGenerator(nn.Module):
             Motion masks (B, 1, H, W) in [0, 1].
         """
         if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint(self._predict, grey, use_reentrant=False)
+            return checkpoint(self._predict, grey)
         return self._predict(grey)
 
     def _predict(self, grey: torch.Tensor) -> torch.Tensor:

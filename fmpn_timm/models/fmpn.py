@@ -13,8 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 import timm
 import torch
 import torch.nn as nn
-from timm.models import generate_default_cfgs, group_parameters, register_model
-from torch.utils.checkpoint import checkpoint
+from timm.models import checkpoint, generate_default_cfgs, group_parameters, register_model
 
 from ._backbone import OnBackbone, backbone_cfg, build_on_backbone, prefixed
 from .basis_generator import BasisMaskGenerator
@@ -211,7 +210,7 @@ class FMPN(OnBackbone):
         mask = self.mask_generator(grey)  # (B, 1, H, W)
         masked = grey * mask  # eq. (3)
         if self.grad_checkpointing and not torch.jit.is_scripting():
-            return mask, checkpoint(self.fusion, x, masked, use_reentrant=False)
+            return mask, checkpoint(self.fusion, x, masked)
         return mask, self.fusion(x, masked)
 
     def _normalize(self, fused: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import List
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
+from timm.models import checkpoint
 
 __all__ = ["LiteEncoder", "LiteMaskGenerator"]
 
@@ -120,7 +120,7 @@ class LiteMaskGenerator(nn.Module):
             Motion masks (B, 1, H, W) in [0, 1].
         """
         if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint(self._predict, grey, use_reentrant=False)
+            return checkpoint(self._predict, grey)
         return self._predict(grey)
 
     def _predict(self, grey: torch.Tensor) -> torch.Tensor:

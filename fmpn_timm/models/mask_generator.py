@@ -8,7 +8,7 @@ from typing import List
 
 import torch
 import torch.nn as nn
-from torch.utils.checkpoint import checkpoint
+from timm.models import checkpoint
 
 __all__ = ["MaskGenerator", "ResidualBlock", "init_weights"]
 
@@ -108,9 +108,9 @@ class MaskGenerator(nn.Module):
         """
         size = list(grey.shape[-2:])
         if self.grad_checkpointing and not torch.jit.is_scripting():
-            x = checkpoint(self._shrink, grey, use_reentrant=False)
-            x = checkpoint(self._transform, x, use_reentrant=False)
-            return checkpoint(self._enlarge, x, size, use_reentrant=False)
+            x = checkpoint(self._shrink, grey)
+            x = checkpoint(self._transform, x)
+            return checkpoint(self._enlarge, x, size)
         return self._enlarge(self._transform(self._shrink(grey)), size)
 
     def _shrink(self, grey: torch.Tensor) -> torch.Tensor:
