@@ -4,9 +4,10 @@ from .derl import DeexpressionTask, ResidueTask, neutral_error
 from .fmpn import ClassificationTask, FMPNTask, MaskTask, mask_error
 from .fn2en import FeatureMatchTask
 from .losses import LOSSES, CenterCosineLoss, CenterLoss, CosFace, CrossEntropy, create_loss, needs_cosines
+from .teacher import Distillation, Teacher
 
 __all__ = [
     "LOSSES", "CenterCosineLoss", "CenterLoss", "ClassificationTask", "CosFace", "CrossEntropy", "DeexpressionTask",
-    "FMPNTask", "FeatureMatchTask", "MaskTask", "ResidueTask", "create_loss", "mask_error", "needs_cosines",
-    "neutral_error",
+    "Distillation", "FMPNTask", "FeatureMatchTask", "MaskTask", "ResidueTask", "Teacher", "create_loss", "mask_error",
+    "needs_cosines", "neutral_error",
 ]

@@ -12,6 +12,7 @@ from timm.task import TrainingTask
 from fmpn_timm.models import FMPN
 
 from .losses import CrossEntropy
+from .teacher import Distillation
 
 __all__ = ["ClassificationTask", "FMPNTask", "MaskTask", "mask_error"]
 
@@ -25,13 +26,25 @@ class ClassificationTask(TrainingTask):
         model: Any timm classifier.
         label_smoothing: Share of the target that is spread over all classes, in the default loss.
         loss: A loss of ``tasks/losses.py``; cross entropy if None.
+        distillation: What makes of the batch's targets those that are learnt; None to learn the batch's own.
     """
 
-    def __init__(self, model: nn.Module, label_smoothing: float = 0.0, loss: nn.Module | None = None):
+    def __init__(
+            self,
+            model: nn.Module,
+            label_smoothing: float = 0.0,
+            loss: nn.Module | None = None,
+            distillation: Distillation | None = None,
+    ):
         super().__init__(verbose=False)
         self.model = model
         self.loss = loss or CrossEntropy(label_smoothing)
+        self.distillation = distillation
         self.with_embeddings = type(self.loss) is not CrossEntropy
+
+    def wanted(self, input: torch.Tensor, target: Batch) -> torch.Tensor:
+        """The class distributions (B, K) to learn of a batch."""
+        return target["target"] if self.distillation is None else self.distillation(input, target["target"])
 
     def class_loss(self, embeddings: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and logits (B, K) of embeddings (B, D), against target distributions (B, K)."""
@@ -46,11 +59,12 @@ class ClassificationTask(TrainingTask):
             input: Faces (B, 3, H, W).
             target: A batch of ``FaceDataset``.
         """
+        wanted = self.wanted(input, target)
         if not self.with_embeddings:
             logits = self.model(input)
-            return {"loss": self.loss(logits, None, None, target["target"]), "output": logits}
+            return {"loss": self.loss(logits, None, None, wanted), "output": logits}
         embeddings = self.model.forward_head(self.model.forward_features(input), pre_logits=True)
-        loss, logits = self.class_loss(embeddings, target["target"])
+        loss, logits = self.class_loss(embeddings, wanted)
         return {"loss": loss, "output": logits}
 
 
@@ -85,6 +99,7 @@ class FMPNTask(ClassificationTask):
         class_weight: lambda_2.
         label_smoothing: Share of the class target that is spread over all classes, in the default loss.
         loss: L_C, a loss of ``tasks/losses.py``; cross entropy if None.
+        distillation: As for ``ClassificationTask``.
     """
 
     def __init__(
@@ -94,19 +109,21 @@ class FMPNTask(ClassificationTask):
             class_weight: float = 1.0,
             label_smoothing: float = 0.0,
             loss: nn.Module | None = None,
+            distillation: Distillation | None = None,
     ):
-        super().__init__(model, label_smoothing, loss)
+        super().__init__(model, label_smoothing, loss, distillation)
         self.mask_weight = mask_weight
         self.class_weight = class_weight
 
     def forward(self, input: torch.Tensor, target: Batch) -> dict[str, torch.Tensor]:
         """Loss and its parts, and logits."""
+        wanted = self.wanted(input, target)
         if self.with_embeddings:
             embeddings, mask = self.model.forward_embeddings(input)
-            class_loss, logits = self.class_loss(embeddings, target["target"])
+            class_loss, logits = self.class_loss(embeddings, wanted)
         else:
             logits, mask, _ = self.model.forward_motion(input)
-            class_loss = self.loss(logits, None, None, target["target"])
+            class_loss = self.loss(logits, None, None, wanted)
         result = {"loss": self.class_weight * class_loss, "output": logits, "class_loss": class_loss}
         if self.mask_weight:
             mask_loss = F.mse_loss(mask.float(), target["mask"])

@@ -5,12 +5,11 @@ Paper: `FaceNet2ExpNet` - https://arxiv.org/abs/1609.06591: the features g(I) of
 plain classification (``ClassificationTask``), without this term.
 """
 
-from typing import Any
-
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from timm.task import TrainingTask
+
+from .teacher import Teacher, resize
 
 __all__ = ["FeatureMatchTask"]
 
@@ -20,11 +19,9 @@ Batch = dict[str, torch.Tensor]
 class FeatureMatchTask(TrainingTask):
     """Stage 1: ``|g(I) - G(I)|_p^p``, as a mean over the elements, so that it does not depend on the maps' sizes.
 
-    The teacher sees the faces with its own normalisation, and where it is built for one input size, at that size. Its
-    map is brought to the size of the student's by interpolation; where their channels differ, a 1 x 1
-    convolution that is learnt with the student, and not part of it, brings the student's to the teacher's number. The
-    teacher is frozen, in evaluation mode always, and part neither of the task's parameters nor of its state: it is
-    saved with no checkpoint and no model.
+    The teacher (``Teacher``) sees the faces with its own normalisation, and where it is built for one input size, at
+    that size. Its map is brought to the size of the student's by interpolation; where their channels differ, a 1 x 1
+    convolution that is learnt with the student, and not part of it, brings the student's to the teacher's number.
 
     Args:
         model: The student; its ``forward_features`` learns.
@@ -38,21 +35,11 @@ class FeatureMatchTask(TrainingTask):
         self.model = model
         self.index = index
         self.power = power
-        object.__setattr__(self, "teacher", teacher.requires_grad_(False).eval())  # not registered: see above
+        self.teacher = Teacher(teacher, model, resize=False)
         self.channels_last = str(getattr(teacher, "output_fmt", "NCHW")).endswith("NHWC")
-        cfg = teacher.pretrained_cfg
-        self.teacher_size = tuple(cfg["input_size"][-2:]) if cfg.get("fixed_input_size") else None
         channels = teacher.feature_info.channels()[index]
         same = channels == model.num_features
         self.adapt = nn.Identity() if same else nn.Conv2d(model.num_features, channels, 1, bias=False)
-        for name, cfg in (("student", model.pretrained_cfg), ("teacher", teacher.pretrained_cfg)):
-            for key in ("mean", "std"):
-                value = torch.tensor(cfg[key]).view(1, -1, 1, 1)
-                self.register_buffer(f"{name}_{key}", value, persistent=False)
-
-    def _apply(self, fn, *args: Any, **kwargs: Any) -> "FeatureMatchTask":
-        self.teacher._apply(fn, *args, **kwargs)  # to the same device
-        return super()._apply(fn, *args, **kwargs)
 
     def forward(self, input: torch.Tensor, target: Batch) -> dict[str, torch.Tensor]:
         """The loss; ``output`` is the student's map in the teacher's channels.
@@ -71,19 +58,12 @@ class FeatureMatchTask(TrainingTask):
     @torch.no_grad()
     def features_of_teacher(self, faces: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """G(I) at a size, (B, C, *size), of faces (B, 3, H, W) that are normalised for the student."""
-        pictures = faces * self.student_std + self.student_mean  # in [0, 1]
-        if self.teacher_size is not None:
-            pictures = _resized(pictures, self.teacher_size)
-        features = self.teacher((pictures - self.teacher_mean) / self.teacher_std)[self.index].float()
+        features = self.teacher(faces)[self.index].float()
         if self.channels_last:
             features = features.permute(0, 3, 1, 2)
-        return _resized(features, size)
+        return resize(features, size)
 
     def _difference(self, model: nn.Module, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.adapt(model.forward_features(faces))  # (B, C, H, W)
         wanted = self.features_of_teacher(faces, features.shape[-2:])
         return (features.float() - wanted).abs() ** self.power, features
-
-
-def _resized(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)

@@ -40,8 +40,11 @@ class TrainConfig:
         init: Start from a model's weights: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
             Those of a plain classifier go to FMPN's or MSCA's backbone, as the paper's starts from ImageNet's. A DeRL
             model, such as one that was trained on other data, needs no stage 1 (``mask_epochs: 0``).
-        teacher: What FN2EN's convolutions learn from in stage 1: a timm name with weights, ``hf-hub:owner/name`` or
-            ``local-dir:folder``; a network that was trained on faces, as the paper's.
+        teacher: A trained network to learn from: a timm name with weights, ``hf-hub:owner/name`` or
+            ``local-dir:folder``. FN2EN's convolutions learn its feature maps in stage 1, of a network that was trained
+            on faces, as the paper's. Other classifiers take its classes into their targets (distillation); there
+            several may be named, with commas between, and their mean counts.
+        teacher_weight: Share of the target that is the teachers', in [0, 1]; the rest is the labels.
         teacher_map: Which of the teacher's feature maps that is; from the end if negative.
         generator: FMPN's mask generator: ``paper``, or one of ours that cost next to nothing: ``lite``, ``basis``.
         generator_width: Channels of the mask generator at its full resolution; its own default (paper: 64) if none.
@@ -130,6 +133,7 @@ class TrainConfig:
     fusion_init: Literal["paper", "face"] = "paper"
     teacher: str | None = None
     teacher_map: int = -1
+    teacher_weight: float = 0.5
 
     dataset: str = "drawn"
     root: str | None = None
@@ -198,6 +202,11 @@ class TrainConfig:
         if not self.per_arm:
             del options["per_arm"]
         return json.loads(json.dumps(options))
+
+    @classmethod
+    def decided(cls, then: dict[str, Any]) -> dict[str, Any]:
+        """What ``decisive`` said of a run: options that did not exist then stand at their defaults."""
+        return {**cls().decisive(), **then}
 
     def of_arm(self, arm: str) -> "TrainConfig":
         """The configuration with the options of an arm in their places."""

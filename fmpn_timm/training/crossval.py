@@ -258,7 +258,8 @@ def _enter(folder: Path, plan: Plan) -> None:
         if _plan_path(folder).is_file():
             before = _read_plan(folder)
             asked, stored = (
-                {"dataset": p.dataset, "protocol": p.protocol, "folds": p.available, **p.config} for p in (plan, before)
+                {"dataset": p.dataset, "protocol": p.protocol, "folds": p.available, **TrainConfig.decided(p.config)}
+                for p in (plan, before)
             )
             changed = [f"{k}: {stored.get(k)} -> {asked.get(k)}" for k in {**stored, **asked}
                        if stored.get(k) != asked.get(k)]

@@ -143,7 +143,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
         run.resume(checkpoint, state)
     # of epochs that were told of but not kept, TensorBoard is to forget what it was told
     accelerator.init_trackers(config.name, init_kwargs={"tensorboard": {"purge_step": run.done + 1}})
-    stages = create_stages(config, model)
+    stages = create_stages(config, model, data.classes, data.train.recipe)
     for stage in stages:
         if stage.batch_size % (config.accumulate * accelerator.num_processes):
             raise InputError(f"The batch of stage {stage.name}, {stage.batch_size} faces, must be a multiple of "
@@ -545,6 +545,7 @@ def _comparable(config: TrainConfig, accelerator: Accelerator) -> dict[str, Any]
 
 
 def _check_unchanged(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    then = TrainConfig.decided(then)
     changed = [f"{key}: {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
     if changed:
         raise InputError(

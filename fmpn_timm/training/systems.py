@@ -13,16 +13,18 @@ from torchvision.transforms.v2.functional import center_crop
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, check_recipe
-from fmpn_timm.hub import load_model, recipe_of, weights_of
+from fmpn_timm.hub import class_names, load_model, recipe_of, weights_of
 from fmpn_timm.models import FMPN, FN2EN, MSCA, BasisMaskGenerator, CosineLinear, DeRL
 from fmpn_timm.priors import MaskSet
 from fmpn_timm.tasks import (
     ClassificationTask,
     DeexpressionTask,
+    Distillation,
     FeatureMatchTask,
     FMPNTask,
     MaskTask,
     ResidueTask,
+    Teacher,
     create_loss,
     mask_error,
     needs_cosines,
@@ -66,9 +68,27 @@ class Stage:
     error: Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor] | None = None
 
 
-def create_stages(config: TrainConfig, model: nn.Module) -> list[Stage]:
-    """The stages of the configured arm, in order; the last one classifies."""
-    return STAGES[config.arm](config, model)
+def create_stages(
+        config: TrainConfig,
+        model: nn.Module,
+        classes: tuple[str, ...],
+        recipe: Recipe | None,
+) -> list[Stage]:
+    """The stages of the configured arm, in order; the last one classifies.
+
+    Args:
+        config: The run's configuration.
+        model: What ``create_model`` made of it.
+        classes: Class names in the order of the logits.
+        recipe: How the faces of the run were cut.
+
+    Raises:
+        InputError: A loss or teacher does not fit.
+    """
+    stages = STAGES[config.arm](config, model)
+    if config.teacher is not None and config.arm != "fn2en":  # whose teacher gives features, in a stage of its own
+        stages[-1].task.distillation = _distillation(config, model, classes, recipe)
+    return stages
 
 
 def create_model(
@@ -188,6 +208,8 @@ def _fmpn_stages(config: TrainConfig, model: FMPN) -> list[Stage]:
 
 
 def _derl_stages(config: TrainConfig, model: DeRL) -> list[Stage]:
+    if config.teacher is not None:
+        raise InputError(f"--teacher {config.teacher}: DeRL learns the labels alone; leave the option out.")
     if config.loss != "cross_entropy":
         raise InputError(f"--loss {config.loss}: DeRL's five losses are cross entropy; leave the option out.")
     stages = []
@@ -217,6 +239,24 @@ def _fn2en_stages(config: TrainConfig, model: FN2EN) -> list[Stage]:
         stages.append(Stage("features", task, config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
                             error=task.error))
     return stages + _classifier_stages(config, model)
+
+
+def _distillation(
+        config: TrainConfig,
+        model: nn.Module,
+        classes: tuple[str, ...],
+        recipe: Recipe | None,
+) -> Distillation:
+    teachers = []
+    for name in config.teacher.split(","):
+        check_recipe(recipe, recipe_of(name), f"--teacher {name}", config.any_recipe)
+        teacher = load_model(name)
+        known = class_names(teacher)
+        if known != classes:
+            raise InputError(f"--teacher {name} knows {', '.join(known)}, and the run {', '.join(classes)}: give a "
+                             "teacher of the same classes in the same order.")
+        teachers.append(Teacher(teacher, model))
+    return Distillation(teachers, config.teacher_weight)
 
 
 def _create_teacher(config: TrainConfig) -> nn.Module:

@@ -29,9 +29,9 @@ def faces() -> torch.Tensor:
 def test_loss_is_the_mean_distance_to_the_resampled_map(faces):
     task = FeatureMatchTask(student(), teacher(), index=1, power=2.0)
     result = task(faces, {})
-    mean, std = (torch.tensor(task.teacher.pretrained_cfg[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    mean, std = (torch.tensor(task.teacher.network.pretrained_cfg[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
     with torch.no_grad():
-        wanted = task.teacher((faces / 2 + 0.5 - mean) / std)[1]
+        wanted = task.teacher.network((faces / 2 + 0.5 - mean) / std)[1]
         got = task.adapt(task.model.forward_features(faces))
     assert wanted.shape[2:] == (8, 8) and got.shape == (2, wanted.shape[1], 4, 4)
     wanted = nn.functional.interpolate(wanted, (4, 4), mode="bilinear", antialias=True)
@@ -56,20 +56,20 @@ def test_teacher_of_one_size_sees_faces_at_that_size(faces):
 
 def test_teacher_stays_as_it_is_and_is_saved_nowhere(faces):
     task = FeatureMatchTask(student(), teacher())
-    before = {k: v.clone() for k, v in task.teacher.state_dict().items()}
+    before = {k: v.clone() for k, v in task.teacher.network.state_dict().items()}
     task.train()
     optimizer = torch.optim.SGD(task.parameters(), 0.1)
     task(faces, {})["loss"].backward()
     optimizer.step()
-    assert not task.teacher.training
-    assert all(torch.equal(v, before[k]) for k, v in task.teacher.state_dict().items())
+    assert not task.teacher.network.training
+    assert all(torch.equal(v, before[k]) for k, v in task.teacher.network.state_dict().items())
     assert {name.split(".")[0] for name in task.state_dict()} == {"model", "adapt"}
     assert len(list(task.parameters())) == len(list(task.model.parameters())) + 1
 
 
 def test_teacher_goes_where_the_task_goes():
     task = FeatureMatchTask(student(), teacher()).to("meta")
-    assert {p.device.type for p in (*task.teacher.parameters(), *task.teacher.buffers())} == {"meta"}
+    assert {p.device.type for p in (*task.teacher.network.parameters(), *task.teacher.network.buffers())} == {"meta"}
 
 
 def test_gradient_reaches_the_convolutions_alone(faces):

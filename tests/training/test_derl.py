@@ -135,7 +135,7 @@ def test_no_pair_at_all_is_refused(kept):
 @pytest.mark.parametrize("unet", [False, True])
 def test_stages_train_the_generator_then_all_but_it(unet):
     model = timm.create_model("derl", width=4, local_width=4, img_size=32, unet=unet)
-    first, second = create_stages(TrainConfig(arm="derl", mask_lr=2e-4, lr=1e-4), model)
+    first, second = create_stages(TrainConfig(arm="derl", mask_lr=2e-4, lr=1e-4), model, ("neutral", "happiness"), None)
     trained = [{id(p) for group in stage.groups for p in group["params"]} for stage in (first, second)]
     generator = {id(p) for p in model.generator.parameters()}
     assert trained[0] == generator | {id(p) for p in first.task.discriminator.parameters()}

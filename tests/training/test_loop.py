@@ -206,6 +206,17 @@ def test_resume_with_other_options_is_refused_with_the_difference(config, monkey
         train(dataclasses.replace(config, lr=0.5))
 
 
+def test_run_from_before_an_option_existed_resumes_at_its_default(config, monkeypatch):
+    config = dataclasses.replace(config, resume="auto", mask_epochs=0, epochs=2)
+    train_until(config, 1, monkeypatch)
+    decisive = TrainConfig.decisive
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainConfig, "decisive", lambda self: {**decisive(self), "younger": self.label_smoothing})
+        with pytest.raises(InputError, match="younger: 0.0 -> 0.1"):
+            train(dataclasses.replace(config, label_smoothing=0.1))
+        assert train(config)["best_epoch"] <= 2
+
+
 def test_nan_loss_names_batch_and_mend_and_keeps_the_last_checkpoint(config, monkeypatch):
     run_epoch = loop.Run._epoch
 

@@ -8,6 +8,7 @@ import timm
 import torch
 
 from fmpn_timm import cli
+from fmpn_timm.data.readers import read_faces
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import save_model
 from fmpn_timm.models import FN2EN, MSCA, CosineLinear
@@ -27,7 +28,7 @@ def model():
 
 @pytest.mark.parametrize(("arm", "expected"), [("fmpn", 1e-5), ("no_prior", 1e-4)])
 def test_generator_has_its_own_rate_after_stage_one(model, arm, expected):
-    stage = create_stages(TrainConfig(arm=arm, generator_lr=1e-5, lr=1e-4), model)[-1]
+    stage = create_stages(TrainConfig(arm=arm, generator_lr=1e-5, lr=1e-4), model, CLASSES, None)[-1]
     generator = {id(p) for p in model.mask_generator.parameters()}
     rates = {(id(p) in generator, group["lr"]) for group in stage.groups for p in group["params"]}
     assert rates == {(True, expected), (False, 1e-4)}
@@ -43,7 +44,7 @@ def test_generator_has_its_own_rate_after_stage_one(model, arm, expected):
     ],
 )
 def test_stages(model, options, names):
-    stages = create_stages(TrainConfig(**options), model)
+    stages = create_stages(TrainConfig(**options), model, CLASSES, None)
     assert [stage.name for stage in stages] == names
     assert [stage.error is None for stage in stages] == [name == "joint" for name in names]
     assert stages[-1].masks == (options["arm"] == "fmpn")
@@ -89,9 +90,9 @@ def test_loss_of_each_arm(config, name, kind, arm):
     model = create_model(config, CLASSES, None)
     if name != "center" and arm in ("fn2en", "cnn"):
         with pytest.raises(InputError, match=f"--loss {name} trains angles.*--arm msca"):
-            create_stages(config, model)
+            create_stages(config, model, CLASSES, None)
         return
-    (stage,) = create_stages(config, model)
+    (stage,) = create_stages(config, model, CLASSES, None)
     assert type(stage.task.loss) is kind
     assert isinstance(model.get_classifier(), CosineLinear) == (name != "center" or arm == "msca")
 
@@ -167,7 +168,7 @@ def test_fn2en_run_by_its_protocol(config, teacher, tmp_path, protocol, number, 
 def test_momentum_of_sgd(config):
     fn2en = dict(arm="fn2en", model_kwargs={"pools": 3}, mask_epochs=0)
     config = dataclasses.replace(config, **fn2en, optimizer="sgd", beta1=0.9, weight_decay=1e-4)
-    (stage,) = create_stages(config, create_model(config, CLASSES, None))
+    (stage,) = create_stages(config, create_model(config, CLASSES, None), CLASSES, None)
     optimizer = loop._create_optimizer(config, stage)
     assert isinstance(optimizer, torch.optim.SGD)
     assert {(g["momentum"], g["lr"]) for g in optimizer.param_groups} == {(0.9, config.lr)}
@@ -186,4 +187,40 @@ def test_teacher_that_will_not_do(config, teacher, options, message):
     fn2en = {"arm": "fn2en", "model_kwargs": {"pools": 3}, "teacher": teacher}
     config = dataclasses.replace(config, **{**fn2en, **options})
     with pytest.raises(InputError, match=message):
-        create_stages(config, create_model(config, CLASSES, None))
+        create_stages(config, create_model(config, CLASSES, None), CLASSES, None)
+
+
+# Distillation, by --teacher
+
+
+@pytest.mark.parametrize("arm", ["cnn", "fmpn", "no_prior", "msca"])
+def test_classifiers_learn_from_a_teacher(config, teacher, arm):
+    config = dataclasses.replace(config, arm=arm, teacher=f"{teacher},{teacher}", teacher_weight=0.25)
+    task = create_stages(config, create_model(config, CLASSES, None), CLASSES, None)[-1].task
+    assert len(task.distillation.teachers) == 2 and task.distillation.weight == 0.25
+
+
+def test_distilled_run(config, tmp_path):
+    """A teacher that knows one class alone teaches that one, whatever the labels say."""
+    classes = read_faces("drawn", None, "train", **config.data_options).classes
+    network = timm.create_model("test_resnet", num_classes=len(classes))
+    torch.nn.init.constant_(network.get_classifier().bias[3:4], 9.0)
+    save_model(network, tmp_path / "teacher", classes, 32, 0.9)
+    config = dataclasses.replace(config, arm="cnn", lr=1e-2, augment="device", test_split=None,
+                                 teacher=f"local-dir:{tmp_path / 'teacher'}", teacher_weight=1.0)
+    predicted = torch.tensor(train(config)["metrics"]["confusion"]).sum(0)
+    assert predicted[3] == predicted.sum()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(arm="derl"), "--teacher .*: DeRL learns the labels alone"),
+        (dict(arm="cnn"), "teacher knows neutral, happiness, fear, and the run fear, happiness, neutral: give"),
+    ],
+)
+def test_teacher_of_classes_that_will_not_do(config, teacher, options, message):
+    config = dataclasses.replace(config, teacher=teacher, **options)
+    classes = CLASSES[::-1]
+    with pytest.raises(InputError, match=message):
+        create_stages(config, create_model(config, classes, None), classes, None)
