@@ -1,5 +1,4 @@
-"""The mask generators, with their fusion nets, side by side: the masks they learn, what the classifier makes of them,
-what they cost.
+"""The mask generators side by side: the masks they learn, what the classifier makes of them, what they cost.
 
     python -m benchmarks.generators --config ict_hard --augment device --root OUT --seeds 0,1,2 --folds 0-4
     python -m benchmarks.generators --config ferplus --init local-dir:MODEL --root DIR --seeds 0,1,2
@@ -32,13 +31,7 @@ from fmpn_timm.zoo import model_size
 
 __all__ = ["GENERATORS", "compare_generators"]
 
-#: Options of each.
-GENERATORS = {
-    "lite": {"generator": "lite", "fusion": "lite"},
-    "lite-paper-fusion": {"generator": "lite", "fusion": "paper"},
-    "basis": {"generator": "basis", "fusion": "paper"},
-    "paper": {"generator": "paper", "fusion": "paper"},
-}
+GENERATORS = ("lite", "basis", "paper")
 BACKBONE = "backbone alone"
 
 
@@ -61,10 +54,10 @@ def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
     options = parse_crossval(args, "benchmarks/generators.py")
     name = options.config.name.removesuffix("-crossval")
     runs, sizes = {}, {}
-    for generator, own in GENERATORS.items():
-        config = replace(options.config, generator_width=None, generator_blocks=None,
-                         name=f"{name}-generators-{generator}", **own)
-        arms = ("cnn", "fmpn") if generator == "lite" else ("fmpn",)
+    for generator in GENERATORS:
+        config = replace(options.config, generator=generator, generator_width=None, generator_blocks=None,
+                         name=f"{name}-generators-{generator}")
+        arms = ("cnn", "fmpn") if generator == GENERATORS[0] else ("fmpn",)
         if generator in wanted and not options.report:
             found = cross_validate(config, arms, options.seeds, options.folds)
         elif config.folder.is_dir():

@@ -147,7 +147,7 @@ class OptimizedModel(nn.Module):
         return tree_unflatten(joined, trees[0][1])
 
     def _pass(self, name: str, x: torch.Tensor) -> Any:
-        if self.channels_last and not self.compile_methods:  # compiled code lays out faces where they are read
+        if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         low = self.dtype is not torch.float32
         # Autocast, not weights in bf16: what must not be rounded, such as the fused face, says so itself. Freezing

@@ -7,11 +7,11 @@ from .derl import DeRL, DeRLOutput
 from .fmpn import FMPN, FMPNOutput
 from .fmpn_lite import fmpn_lite
 from .fn2en import FN2EN
-from .fusion import LiteFusion, PriorFusion
+from .fusion import PriorFusion
 from .grey import to_grey
 from .lite_generator import LiteMaskGenerator
 from .mask_generator import MaskGenerator
 from .msca import MSCA
 
 __all__ = ["FMPN", "FN2EN", "MSCA", "BasisMaskGenerator", "CosineLinear", "DeRL", "DeRLOutput", "FMPNOutput",
-           "LiteFusion", "LiteMaskGenerator", "MaskGenerator", "PriorFusion", "SmallResNet", "fmpn_lite", "to_grey"]
+           "LiteMaskGenerator", "MaskGenerator", "PriorFusion", "SmallResNet", "fmpn_lite", "to_grey"]

@@ -18,7 +18,7 @@ from timm.models import checkpoint, generate_default_cfgs, group_parameters, reg
 from ._backbone import OnBackbone, backbone_cfg, build_on_backbone, prefixed
 from .basis_generator import BasisMaskGenerator
 from .cosine import CosineLinear
-from .fusion import LiteFusion, PriorFusion
+from .fusion import PriorFusion
 from .grey import to_grey
 from .lite_generator import LiteMaskGenerator
 from .mask_generator import MaskGenerator
@@ -57,9 +57,7 @@ class FMPN(OnBackbone):
         generator_width: Channels of the mask generator at its full resolution, its own default (paper: 64) if None.
         generator_blocks: Residual blocks of the mask generator, its own default (paper: 4) if None.
         generator_kwargs: Further arguments of the mask generator, JSON-serialisable, such as ``stride`` of ``lite``.
-        fusion: The fusion net: ``paper``, or ours, ``lite``, which costs next to nothing, see ``LiteFusion``; if None
-            the one that goes with the generator, ``lite`` with ``lite``.
-        fusion_init: How the paper's fusion net starts, ``paper`` or ``face``, see ``PriorFusion``.
+        fusion_init: How the fusion net starts, ``paper`` or ``face``, see ``PriorFusion``.
         backbone_mean: Channel means the backbone expects, its own config's if None.
         backbone_std: Channel standard deviations the backbone expects, its own config's if None.
         backbone_kwargs: Further arguments of the backbone, JSON-serialisable.
@@ -68,8 +66,8 @@ class FMPN(OnBackbone):
             backbone's linear layer.
 
     Raises:
-        ValueError: The backbone, generator or fusion net is unknown, ``in_chans`` is neither 1 nor 3, or a cosine head
-            cannot take the place of the backbone's classifier.
+        ValueError: The backbone or the generator is unknown, ``in_chans`` is neither 1 nor 3, or a cosine head cannot
+            take the place of the backbone's classifier.
     """
 
     __jit_unused_properties__ = ["num_features", "head_hidden_size", "num_classes", "feature_info", "_model_args"]
@@ -87,7 +85,6 @@ class FMPN(OnBackbone):
             generator_width: Optional[int] = None,
             generator_blocks: Optional[int] = None,
             generator_kwargs: Optional[Dict[str, Any]] = None,
-            fusion: Optional[str] = None,
             fusion_init: str = "paper",
             backbone_mean: Optional[Sequence[float]] = None,
             backbone_std: Optional[Sequence[float]] = None,
@@ -103,8 +100,6 @@ class FMPN(OnBackbone):
             raise ValueError(f"FMPN takes RGB faces (in_chans=3) or grey faces (in_chans=1), not in_chans={in_chans}.")
         if generator not in GENERATORS:
             raise ValueError(f"Unknown generator {generator!r}: choose one of {', '.join(GENERATORS)}.")
-        if fusion not in (None, "paper", "lite"):
-            raise ValueError(f"Unknown fusion net {fusion!r}: choose paper or lite.")
         cfg = backbone_cfg(backbone)
         self.in_chans = in_chans
         self.global_pool = global_pool
@@ -116,8 +111,7 @@ class FMPN(OnBackbone):
             blocks if generator_blocks is None else generator_blocks,
         )
         self.mask_generator = generator_cls(*self._generator_size, **(generator_kwargs or {}), **dd)
-        self._fusion = fusion or ("lite" if generator == "lite" else "paper")
-        self.fusion = LiteFusion(in_chans, **dd) if self._fusion == "lite" else PriorFusion(in_chans, fusion_init, **dd)
+        self.fusion = PriorFusion(in_chans, fusion_init, **dd)
         self.backbone = timm.create_model(
             backbone,
             pretrained=pretrained_backbone,
@@ -145,11 +139,10 @@ class FMPN(OnBackbone):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
     def _saved_args(self, args: Dict[str, Any]) -> Dict[str, Any]:
-        # Sizes, fusion net and normalisation are saved, so that no later default can change a saved model.
+        # Sizes and normalisation are saved, so that no later default can change a saved model.
         width, blocks = self._generator_size
         mean, std = self._backbone_norm
-        args = dict(args, generator_width=width, generator_blocks=blocks, fusion=self._fusion, backbone_mean=mean,
-                    backbone_std=std)
+        args = dict(args, generator_width=width, generator_blocks=blocks, backbone_mean=mean, backbone_std=std)
         # timm notes on the backbone what reset_classifier and set_input_size changed in it (ViT: fc_norm).
         recorded = getattr(self.backbone, "_model_args", {})
         ours = ("num_classes", "global_pool", "img_size", "drop_rate", "drop_path_rate")

@@ -1,7 +1,7 @@
 """FMPN with the lite mask generator in front of the named backbones: ``fmpn_lite_<backbone>``.
 
-The network is ``FMPN``; only its mask generator and fusion net are others, ``LiteMaskGenerator`` and ``LiteFusion``,
-which cost next to nothing where the paper's cost several times the backbone.
+The network is ``FMPN``; only its mask generator is another, ``LiteMaskGenerator``, which costs next to nothing where
+the paper's costs several times the backbone.
 """
 
 from timm.models import generate_default_cfgs, register_model

@@ -9,7 +9,7 @@ import torch.nn as nn
 
 from .mask_generator import ResidualBlock, init_weights
 
-__all__ = ["LiteFusion", "PriorFusion"]
+__all__ = ["PriorFusion"]
 
 
 class PriorFusion(nn.Module):
@@ -79,41 +79,3 @@ class PriorFusion(nn.Module):
         # The initialisation leaves the fused face within a few thousandths of 0.5. bf16 cannot tell those values
         # apart, so under autocast the sigmoid is taken in the precision of the weights.
         return self.head(self.block(x)).to(self.head.weight.dtype).sigmoid()
-
-
-class LiteFusion(nn.Module):
-    """Equation (3) and nothing more: each channel a weighted sum of face and masked grey face; 15 parameters.
-
-    Ours, for generators that cost next to nothing: on a CPU the convolutions of three channels of ``PriorFusion`` take
-    as long as a lite mask generator. It starts with the face itself, some of its masked grey face added, in a soft
-    tone curve.
-
-    Args:
-        in_chans: Channels of the face, 3 for RGB or 1 for grey.
-    """
-
-    def __init__(self, in_chans: int = 3, device=None, dtype=None):
-        dd = dict(device=device, dtype=dtype)
-        super().__init__()
-        self.face = nn.Sequential(nn.Conv2d(in_chans, 3, 1, bias=False, **dd))
-        self.masked = nn.Sequential(nn.Conv2d(1, 3, 1, bias=False, **dd))
-        self.bias = nn.Parameter(torch.empty(3, **dd))
-        self.init_weights()
-
-    @torch.no_grad()
-    def init_weights(self) -> None:
-        """Fill the weights."""
-        face, masked = self.face[0], self.masked[0]
-        face.weight.copy_(4 * torch.eye(3, face.in_channels)[..., None, None])
-        if face.in_channels == 1:  # one grey channel to all three
-            face.weight.fill_(4.0)
-        masked.weight.fill_(2.0)
-        self.bias.fill_(-2.5)  # sigmoid(4 x - 2) is about x; half a unit for what the mask adds
-
-    def forward(self, face: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-        """Fuse; arguments and result are those of ``PriorFusion``."""
-        weight = torch.cat([self.face[0].weight, self.masked[0].weight], 1).flatten(1)  # (3, in_chans + 1)
-        pixels = torch.cat([face, masked], 1).flatten(2)  # (B, in_chans + 1, H W)
-        # a product of matrices, as CPUs are slow at convolutions of few channels
-        fused = torch.matmul(weight, pixels).to(weight.dtype) + self.bias[:, None]
-        return fused.sigmoid().view(face.shape[0], 3, face.shape[2], face.shape[3])

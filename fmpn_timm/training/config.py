@@ -49,8 +49,7 @@ class TrainConfig:
         generator: FMPN's mask generator: ``paper``, or one of ours that cost next to nothing: ``lite``, ``basis``.
         generator_width: Channels of the mask generator at its full resolution; its own default (paper: 64) if none.
         generator_blocks: Residual blocks of the mask generator; its own default (paper: 4) if none.
-        fusion: FMPN's fusion net: ``paper``, or ours, ``lite``; if none the one that goes with the generator.
-        fusion_init: How the paper's fusion net starts: ``paper``, or ``face`` for training from scratch.
+        fusion_init: How FMPN's fusion net starts: ``paper``, or ``face`` for training from scratch.
         dataset: Name of the data set, one of ``fmpn_timm.data.readers.READERS``.
         root: Folder of the data set.
         data_options: Further options of its reader, such as ``rule: majority``.
@@ -131,7 +130,6 @@ class TrainConfig:
     generator: Literal["paper", "lite", "basis"] = "paper"
     generator_width: int | None = None
     generator_blocks: int | None = None
-    fusion: Literal["paper", "lite"] | None = None
     fusion_init: Literal["paper", "face"] = "paper"
     teacher: str | None = None
     teacher_map: int = -1

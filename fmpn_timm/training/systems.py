@@ -171,7 +171,6 @@ def _name_and_options(config: TrainConfig, num_classes: int) -> tuple[str, dict[
         kwargs |= dict(
             **{key: getattr(config, key) for key in ("generator_width", "generator_blocks")
                if getattr(config, key) is not None},
-            fusion=config.fusion,
             fusion_init=config.fusion_init,
         )
         if needs_cosines(config.loss):

@@ -1,10 +1,10 @@
-"""Tests of the fusion nets."""
+"""Tests of the prior fusion net."""
 
 import pytest
 import torch
 from torch import nn
 
-from fmpn_timm.models import LiteFusion, PriorFusion
+from fmpn_timm.models import PriorFusion
 
 
 class ReferenceFusion(nn.Module):
@@ -155,56 +155,3 @@ def test_started_as_face_the_fused_face_is_the_face(in_chans):
 def test_unknown_start_is_refused():
     with pytest.raises(ValueError, match="fusion_init must be paper or face, not 'zero'"):
         PriorFusion(init="zero")
-
-
-# The lite one
-
-
-@torch.no_grad()
-def mixed(in_chans: int) -> LiteFusion:
-    torch.manual_seed(2)
-    fusion = LiteFusion(in_chans)
-    for parameter in fusion.parameters():
-        parameter.normal_()
-    return fusion
-
-
-@pytest.mark.parametrize("in_chans", [3, 1])
-@pytest.mark.parametrize("size", [(33, 50), (1, 1)])
-def test_lite_is_a_weighted_sum_of_face_and_masked_face(in_chans, size):
-    fusion = mixed(in_chans)
-    face, masked = torch.rand(2, in_chans, *size), torch.rand(2, 1, *size)
-    expected = fusion.face(face) + fusion.masked(masked) + fusion.bias[:, None, None]
-    fused = fusion(face.contiguous(memory_format=torch.channels_last), masked)
-    torch.testing.assert_close(fused, expected.sigmoid())
-    assert sum(p.numel() for p in fusion.parameters()) == 3 * (in_chans + 2)
-
-
-def test_gradient_reaches_every_weight_of_the_lite_one():
-    fusion = mixed(3)
-    fusion(torch.rand(2, 3, 8, 8), torch.rand(2, 1, 8, 8)).square().sum().backward()
-    assert all(p.grad.ne(0).all() for p in fusion.parameters())
-
-
-@pytest.mark.parametrize("in_chans", [3, 1])
-def test_lite_starts_as_the_face_brightened_where_it_moved(in_chans):
-    fusion = LiteFusion(in_chans)
-    face = torch.rand(4, in_chans, 24, 24)
-    still, moved = fusion(face, torch.zeros(4, 1, 24, 24)), fusion(face, torch.full((4, 1, 24, 24), 0.25))
-    assert (moved - face).abs().max() < 0.13  # half of a grey of 0.5: what a mask of 0.5 shows of it
-    for a, b in zip(face.expand(-1, 3, -1, -1).unbind(1), still.unbind(1), strict=True):
-        assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] > 0.97
-    assert (moved > still).all()
-
-
-def test_lite_under_autocast_keeps_the_values_of_a_picture():
-    fusion = LiteFusion()
-    face, masked = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32)
-    with torch.autocast("cpu", torch.bfloat16):
-        fused = fusion(face, masked)
-    assert fused.dtype == torch.float32 and (fused - fusion(face, masked)).abs().max() < 0.01
-
-
-def test_lite_weights_in_bfloat16_give_bfloat16_faces():
-    fusion = LiteFusion().to(torch.bfloat16)
-    assert fusion(torch.rand(2, 3, 8, 8).bfloat16(), torch.rand(2, 1, 8, 8).bfloat16()).dtype == torch.bfloat16

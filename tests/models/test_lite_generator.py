@@ -5,7 +5,7 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fmpn_timm.models import FMPN, BasisMaskGenerator, LiteFusion, LiteMaskGenerator, MaskGenerator, PriorFusion
+from fmpn_timm.models import FMPN, BasisMaskGenerator, LiteMaskGenerator, MaskGenerator
 from tests.models.test_fmpn import BACKBONES, faces
 
 KINDS = {"lite": LiteMaskGenerator, "basis": BasisMaskGenerator}
@@ -139,20 +139,6 @@ def test_unknown_generator_is_refused():
         timm.create_model("fmpn", backbone="test_resnet", generator="big")
 
 
-def test_unknown_fusion_net_is_refused():
-    with pytest.raises(ValueError, match="Unknown fusion net 'big': choose paper or lite"):
-        timm.create_model("fmpn", backbone="test_resnet", fusion="big")
-
-
-@pytest.mark.parametrize("generator", KINDS)
-@pytest.mark.parametrize("fusion", [None, "lite", "paper"])
-def test_fusion_net_goes_with_the_generator_unless_one_is_named(generator, fusion):
-    model = timm.create_model("fmpn", backbone="test_resnet", generator=generator, generator_width=4, fusion=fusion)
-    lite = fusion == "lite" or (fusion is None and generator == "lite")
-    assert isinstance(model.fusion, LiteFusion if lite else PriorFusion)
-    assert model._model_args["fusion"] == ("lite" if lite else "paper")  # whatever the default will be
-
-
 def test_timm_lists_a_lite_model_for_every_backbone():
     assert set(timm.list_models("fmpn_lite*")) == {"fmpn_lite", *(f"fmpn_lite_{name}" for name in BACKBONES)}
 
@@ -162,8 +148,8 @@ def test_named_model_costs_little_more_than_its_backbone(backbone):
     model = timm.create_model(f"fmpn_lite_{backbone}", device="meta")
     shape = model.pretrained_cfg["input_size"]
     assert isinstance(model, FMPN) and isinstance(model.mask_generator, LiteMaskGenerator)
-    # at 224 generator and fusion net take 0.026 GMAC, nearly half of MobileNetV3 small
-    most = {"efficientnet_b0": 1.07, "mobilenetv3_large_100": 1.12, "mobilenetv3_small_100": 1.45}.get(backbone, 1.02)
+    # at 224 the fusion net alone takes 0.017 GMAC, a third of MobileNetV3 small
+    most = {"efficientnet_b0": 1.11, "mobilenetv3_large_100": 1.2, "mobilenetv3_small_100": 1.75}.get(backbone, 1.03)
     assert gmacs(model, *shape) < most * gmacs(timm.create_model(backbone, device="meta"), *shape)
 
 
