@@ -1,7 +1,5 @@
 """Tests of the comparison of mask generators."""
 
-import json
-
 import pytest
 
 from benchmarks import generators
@@ -55,7 +53,6 @@ def test_generators_are_compared_with_the_papers_at_their_own_sizes(trained, tmp
     assert min(lite["gain"]["backbone alone"]["by_seed"]) > 0
     text = (tmp_path / "few-generators.md").read_text()
     assert "| paper | 6 | 0.00 | 0.500 | 0.0300 (0.0300, 0.0300) |" in text
-    assert str(tmp_path / "runs") not in json.dumps(json.loads((tmp_path / "few-generators.json").read_text())["rows"])
 
     more = generators.compare_generators([*args, "--generators", "lite", "--seeds", "2"], tmp_path)
     lite = next(row for row in more["rows"] if row["generator"] == "lite")
