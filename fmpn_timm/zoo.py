@@ -37,16 +37,17 @@ def list_zoo() -> list[dict[str, Any]]:
         For each name, or each of its tags: ``name``, ``input_size`` (channels, height, width), ``parameters``,
         ``gmacs`` (multiply-accumulates of one face, in 10^9), ``hf_hub_id`` (None if no weights are declared) and
         ``weights``: where they are, ``checkout``, ``package``, ``cache`` (of the Hub), ``Hub`` (to be fetched) or
-        ``none``.
+        ``none``. Sizes are those of the trained model where its folder is on this machine, else the architecture's.
     """
     names = timm.list_models(include_tags=True)
     ours = [name for name in names if timm.model_entrypoint(name).__module__.startswith(__package__ + ".")]
     sizes, rows = {}, []
     for name in ours:
-        arch, cfg = name.split(".", 1)[0], timm.get_pretrained_cfg(name)
-        if arch not in sizes:
-            sizes[arch] = _size(arch, cfg.input_size)
-        rows.append({"name": name, "input_size": cfg.input_size, **sizes[arch], "hf_hub_id": cfg.hf_hub_id,
+        folder = weights_folder(name)
+        built = f"local-dir:{folder}" if folder else name.split(".", 1)[0]
+        if built not in sizes:
+            sizes[built] = _size(built)
+        rows.append({"name": name, **sizes[built], "hf_hub_id": timm.get_pretrained_cfg(name).hf_hub_id,
                      "weights": _at_hand(name)})
     return rows
 
@@ -56,7 +57,8 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
     lines = ["| name | input | parameters, M | GMACs | weights |", "|---|---|---|---|---|"]
     for row in rows:
         side, hub = row["input_size"][-1], row["hf_hub_id"]
-        weights = f"[{hub}](https://huggingface.co/{hub})" if hub else ""
+        places = ["in the package"] if (PACKAGED / row["name"]).is_dir() else []
+        weights = ", ".join(places + ([f"[{hub}](https://huggingface.co/{hub})"] if hub else []))
         figures = f"{row['parameters'] / 1e6:.2f} | {row['gmacs']:.2f}"
         lines.append(f"| `{row['name']}` | {side} | {figures} | {weights} |")
     return "\n".join(lines)
@@ -77,8 +79,10 @@ def model_size(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, 
     return {"parameters": sum(p.numel() for p in model.parameters()), "gmacs": counter.get_total_flops() / 2 / 1e9}
 
 
-def _size(arch: str, input_size: tuple[int, int, int]) -> dict[str, Any]:
-    return model_size(timm.create_model(arch, device="meta").eval(), input_size)
+def _size(name: str) -> dict[str, Any]:
+    model = timm.create_model(name, device="meta").eval()
+    input_size = tuple(model.pretrained_cfg["input_size"])
+    return {"input_size": input_size, **model_size(model, input_size)}
 
 
 def _at_hand(name: str) -> str:

@@ -30,6 +30,8 @@ def test_sizes_are_the_models(rows):
     paper = by_name["fmpn_inception_v3"]
     model = timm.create_model("fmpn_inception_v3", device="meta")
     assert paper["parameters"] == sum(p.numel() for p in model.parameters())
+    small = timm.create_model("fmpn_lite_resnet18_small.ferplus", pretrained=True)  # narrower than its architecture
+    assert by_name["fmpn_lite_resnet18_small.ferplus"]["parameters"] == sum(p.numel() for p in small.parameters())
     assert paper["gmacs"] == pytest.approx(37.96 + 5.7, abs=0.1)  # the paper's generator, and Inception v3
 
 
@@ -38,7 +40,7 @@ def test_where_weights_are(monkeypatch, tmp_path, capsys):
     cfg = PretrainedCfg(hf_hub_id=repo, architecture="fmpn_resnet18", tag="ours")
     monkeypatch.setitem(_registry._model_pretrained_cfgs, name, cfg)
     monkeypatch.setattr(timm, "list_models", lambda **kwargs: ["fmpn_resnet18_small", name])
-    monkeypatch.setattr(zoo, "_size", lambda arch, size: {"parameters": 10, "gmacs": 1.0})
+    monkeypatch.setattr(zoo, "_size", lambda name: {"input_size": (3, 8, 8), "parameters": 10, "gmacs": 1.0})
     monkeypatch.setattr(zoo, "CHECKOUT", tmp_path / "hub")
     monkeypatch.setattr(zoo, "PACKAGED", tmp_path / "weights")
     monkeypatch.setattr(zoo, "try_to_load_from_cache", lambda repo, file: None)
