@@ -68,7 +68,7 @@ def covered(picture: np.ndarray, share: float) -> np.ndarray:
 
 #: What is done to a photo, and how much of it; the first is nothing.
 CURVES: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], tuple[float, ...]]] = {
-    "turned by, degrees": (turned, (0, 15, 30, 45, 60, 90)),
+    "turned by, degrees": (turned, (0, 15, 30, 45, 60, 90, 135, 180, 270)),
     "blurred by, share of the picture": (blurred, (0, 0.005, 0.01, 0.02, 0.03)),
     "covered, share of the side": (covered, (0, 0.1, 0.2, 0.3)),
     "light left": (darkened, (1, 0.5, 0.25, 0.12, 0.06)),

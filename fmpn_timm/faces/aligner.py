@@ -1,7 +1,7 @@
 """From pictures to aligned faces by a recipe: which faces of a picture are taken, and what is done without one."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -40,6 +40,23 @@ class AlignedFace:
     def centered(self) -> bool:
         """No face was found: this is the middle of the picture."""
         return self.landmarks is None
+
+    def turned_back(self, quarters: int, shape: tuple[int, int]) -> "AlignedFace":
+        """The face, of a picture that was turned to the left, where it is in the picture as it was; ``image`` stays.
+
+        Args:
+            quarters: How often ``np.rot90`` turned it.
+            shape: Height and width of the picture before.
+        """
+        def back(points: np.ndarray, height: int, width: int) -> np.ndarray:
+            corner = [(0, 0), (width, 0), (width, height), (0, height)][quarters]
+            turn = np.linalg.matrix_power(np.array([[0, -1], [1, 0]]), quarters)
+            return (points @ turn.T + corner).astype(np.float32)
+
+        height, width = shape
+        corners = back(self.box.reshape(2, 2), height, width)  # a box goes from edge to edge of its pixels
+        landmarks = None if self.landmarks is None else back(self.landmarks, height - 1, width - 1)
+        return replace(self, box=np.concatenate([corners.min(0), corners.max(0)]), landmarks=landmarks)
 
 
 class AlignedFaces(list[AlignedFace]):

@@ -10,7 +10,7 @@ import pytest
 from fmpn_timm.data.drawn import draw_face
 from fmpn_timm.data.samples import Sample
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import DETECTORS, REFERENCE_LANDMARKS, FaceAligner, Faces, Recipe, cut_faces
+from fmpn_timm.faces import DETECTORS, REFERENCE_LANDMARKS, AlignedFace, FaceAligner, Faces, Recipe, cut_faces
 
 RECIPE = Recipe(size=48)
 GIVEN = Recipe(detector="dataset", size=48)
@@ -162,3 +162,17 @@ def test_aligner_and_its_faces_pickle(pictures):
     aligner = pickle.loads(pickle.dumps(FaceAligner(RECIPE, Marked(), "all")))
     results = pickle.loads(pickle.dumps(aligner(pictures)))
     assert [len(faces) for faces in results] == [2, 0, 1] and results[1].reason
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_face_of_a_turned_picture_is_told_where_it_was(quarters):
+    picture = np.arange(5 * 7).reshape(5, 7)
+    turned = np.rot90(picture, quarters)
+    for y, x in np.ndindex(turned.shape):
+        box, landmarks = np.array([x - 1, y - 2, x + 2, y + 3], np.float32), np.full((5, 2), (x, y), np.float32)
+        face = AlignedFace(np.zeros((1, 1, 3), np.uint8), box, landmarks, 0.9).turned_back(quarters, picture.shape)
+        column, row = face.landmarks[0].astype(int)
+        assert picture[row, column] == turned[y, x]
+        wide = quarters % 2 == 1
+        np.testing.assert_array_equal(face.box[2:] - face.box[:2], [5, 3] if wide else [3, 5])
+        np.testing.assert_array_equal((face.box[:2] + face.box[2:] - 1) / 2, [column, row])  # its middle pixel

@@ -1,5 +1,6 @@
 """Tests of the predictor, with a tiny model and a detector that knows where the faces are."""
 
+import dataclasses
 import io
 import json
 import threading
@@ -85,21 +86,68 @@ def test_the_model_sees_what_it_sees_in_evaluation(model, pictures, flip):
     np.testing.assert_allclose(face.mask_in_picture()[10:50, 20:60], face.motion_mask, atol=1e-4)
 
 
+def sure(found):
+    """Marked faces that are upright beyond doubt."""
+    return [dataclasses.replace(faces, scores=faces.scores + 0.2) for faces in Marked()(found)]
+
+
 def test_faces_in_hardly_any_light_are_found_and_seen(model, pictures, monkeypatch):
     looked, seen = [], []
 
     def needs_light(found):
         looked.append(found[0].mean())
-        return Marked()([pictures[2] if found[0].mean() > 40 else marked()])
+        return sure([pictures[2] if found[0].mean() > 40 else marked()])
 
     predictor = Predictor(model, detector=needs_light)
     predictor.model.mask_generator.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     lit, = predictor(pictures[2] // 4).faces
-    assert len(looked) == 2 and looked[0] < 40 < looked[1] and lit.face.mean() > 40
+    assert looked[0] < 40 < looked[1] and len(looked) == 2 and lit.face.mean() > 40
     assert predictor(marked((1, 2, 90)) + np.uint8(40)).faces and len(looked) == 3  # light enough: it is asked once
-    monkeypatch.setattr(predictor._aligner, "detector", lambda found: Marked()([pictures[2]]))
+    monkeypatch.setattr(predictor._aligner, "detector", lambda found: sure([pictures[2]]))
     dark, = predictor(pictures[2] // 4).faces  # a face that is found in the dark
     assert dark.face.mean() < 40 and seen[-1].mean() > 2 * dark.face.mean() / 255
+
+
+def surer_upright(looked: list):
+    """A detector to whom a picture with a blue first pixel is upright."""
+    def detect(found):
+        looked.append(found[0])
+        faces, = Marked()(found)
+        return [dataclasses.replace(faces, scores=faces.scores + (0.2 if found[0][0, 0, 2] == 255 else 0))]
+
+    return detect
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_pictures_that_lie_or_stand_on_their_heads_are_set_upright(model, quarters):
+    looked = []
+    predictor = Predictor(model, detector=surer_upright(looked))
+    upright = marked((20, 10, 40))
+    upright[0, 0, 2] = 255
+    expected, = predictor(upright).faces
+    assert len(looked) == 1  # sure enough: it is not turned
+    result = predictor(np.rot90(upright, -quarters))
+    face, = result.faces
+    assert len(looked) == 5 and result.size == np.rot90(upright, quarters).shape[1::-1]
+    np.testing.assert_array_equal(face.face, expected.face)
+    assert face.probabilities == expected.probabilities and face.score == expected.score
+    np.testing.assert_allclose(face.mask_in_picture(), np.rot90(expected.mask_in_picture(), -quarters), atol=0.02)
+    x, y = face.box[[0, 2]].mean(), face.box[[1, 3]].mean()
+    inside = np.rot90(upright, -quarters)[round(y), round(x), 0]
+    assert inside == 140  # the face's red
+
+
+def test_pictures_are_not_turned_for_faces_that_are_no_surer(model, predictor, pictures):
+    for picture in pictures:
+        assert_equal(predictor(picture), predictor([picture])[0])
+    assert predictor(pictures[2]).faces[0].score == 0.75  # the same however it is turned
+
+
+def test_frames_of_a_video_are_not_turned(model):
+    looked = []
+    predictor = Predictor(model, detector=surer_upright(looked))
+    list(predictor.stream([Frame("film", 0.0, marked((20, 10, 40)), number=0)]))
+    assert len(looked) == 1
 
 
 def test_faces_of_all_pictures_share_batches(model, predictor, pictures):
