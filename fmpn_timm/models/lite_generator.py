@@ -6,14 +6,32 @@ probabilities (``L_M`` has one target per class), the network sees the whole fac
 last one's features.
 """
 
-from typing import List
+from typing import List, Tuple
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from timm.models import checkpoint
+from timm.models import checkpoint, register_notrace_function
 
 __all__ = ["LiteEncoder", "LiteMaskGenerator"]
+
+
+@register_notrace_function  # torch.fx cannot follow what depends on the device
+def convolve_in_training(
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        stride: Tuple[int, int],
+        padding: Tuple[int, int],
+        groups: int,
+) -> torch.Tensor:
+    """A convolution to be trained: on a CPU in the precision of its weights.
+
+    There bf16 makes a depthwise convolution no faster, and with its gradient two to nine times as slow as float32.
+    """
+    if x.device.type == "cpu":
+        with torch.autocast("cpu", enabled=False):
+            return F.conv2d(x.to(weight.dtype), weight, None, stride, padding, 1, groups)
+    return F.conv2d(x, weight, None, stride, padding, 1, groups)
 
 
 class ConvNorm(nn.Sequential):
@@ -40,15 +58,10 @@ class SeparableBlock(nn.Module):
         self.pointwise = ConvNorm(in_channels, channels, 1, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.pointwise(self.norm(self._convolve(x)))
+        conv = self.depthwise
+        y = convolve_in_training(x, conv.weight, conv.stride, conv.padding, conv.groups) if self.training else conv(x)
+        y = self.pointwise(self.norm(y))
         return x + y if self.shortcut else y
-
-    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
-        # On a CPU bf16 makes the convolution no faster, and with its gradient two to nine times as slow as float32.
-        if self.training and x.device.type == "cpu":
-            with torch.autocast("cpu", enabled=False):
-                return self.depthwise(x.to(self.depthwise.weight.dtype))
-        return self.depthwise(x)
 
 
 class LiteEncoder(nn.Module):

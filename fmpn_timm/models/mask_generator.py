@@ -106,7 +106,7 @@ class MaskGenerator(nn.Module):
         Returns:
             Motion masks (B, 1, H, W) in [0, 1].
         """
-        size = list(grey.shape[-2:])
+        size = grey.shape[-2:]
         if self.grad_checkpointing and not torch.jit.is_scripting():
             x = checkpoint(self._shrink, grey)
             x = checkpoint(self._transform, x)
@@ -118,7 +118,7 @@ class MaskGenerator(nn.Module):
 
     def _transform(self, x: torch.Tensor) -> torch.Tensor:
         blocks = self.blocks(self.down2(x))  # (B, 4 width, H/4, W/4)
-        return self.up1(blocks, list(x.shape[-2:]))  # (B, 2 width, H/2, W/2)
+        return self.up1(blocks, x.shape[-2:])  # (B, 2 width, H/2, W/2)
 
     def _enlarge(self, x: torch.Tensor, size: List[int]) -> torch.Tensor:
         return self.head(self.up2(x, size)).sigmoid()

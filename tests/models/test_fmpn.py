@@ -7,9 +7,10 @@ import pickle
 import pytest
 import timm
 import torch
-from timm.models import group_parameters, save_for_hf
+from timm.models import get_notrace_functions, get_notrace_modules, group_parameters, save_for_hf
 from timm.optim import param_groups_layer_decay
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from fmpn_timm.hub import save_model
 from fmpn_timm.models import FMPN
@@ -701,3 +702,21 @@ def test_no_weight_decay_has_the_prefix_of_the_backbone():
     assert {"backbone.pos_embed", "backbone.cls_token"} <= model.no_weight_decay() & set(dict(model.named_parameters()))
     assert all(name.startswith("backbone.") for name in model.no_weight_decay())
     assert small("test_resnet").no_weight_decay() == set()
+
+
+# torch.fx, by which timm takes feature maps out of any model
+
+
+@pytest.mark.parametrize("generator", ["paper", "lite", "basis"])
+@pytest.mark.parametrize("train", [False, True])
+def test_graph_of_the_model_is_the_model(generator, train):
+    torch.manual_seed(0)
+    options = dict(backbone="test_resnet", generator=generator, generator_width=4, generator_blocks=1)
+    model = timm.create_model("fmpn", **options).train(train)
+    options = dict(leaf_modules=list(get_notrace_modules()), autowrap_functions=list(get_notrace_functions()))
+    train_nodes, eval_nodes = get_graph_node_names(model, tracer_kwargs=options)
+    graph = create_feature_extractor(model, train_return_nodes=train_nodes[-1:], eval_return_nodes=eval_nodes[-1:],
+                                     tracer_kwargs=options).train(train)
+    x = torch.rand(2, 3, 33, 48)
+    (traced,) = graph(x).values()
+    torch.testing.assert_close(traced, model(x))
