@@ -60,8 +60,8 @@ def test_gradient_checkpointing_changes_no_gradients(kind):
 @pytest.mark.parametrize("training,dtype", [(True, torch.float32), (False, torch.bfloat16)])
 def test_under_autocast_depthwise_convolutions_are_trained_in_float32(kind, training, dtype):
     generator, seen = kind(4, 1, 2).train(training), set()
-    for conv in (m for m in generator.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1):
-        conv.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    for block in (m for m in generator.modules() if hasattr(m, "depthwise")):
+        block.norm.register_forward_pre_hook(lambda module, inputs: seen.add(inputs[0].dtype))  # what the convolution gave
     with torch.autocast("cpu", torch.bfloat16):
         mask = generator(torch.rand(2, 1, 32, 32))
     mask.sum().backward()
