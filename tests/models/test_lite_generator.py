@@ -60,8 +60,8 @@ def test_gradient_checkpointing_changes_no_gradients(kind):
 @pytest.mark.parametrize("training,dtype", [(True, torch.float32), (False, torch.bfloat16)])
 def test_under_autocast_depthwise_convolutions_are_trained_in_float32(kind, training, dtype):
     generator, seen = kind(4, 1, 2).train(training), set()
-    for block in (m for m in generator.modules() if hasattr(m, "depthwise")):
-        block.norm.register_forward_pre_hook(lambda module, inputs: seen.add(inputs[0].dtype))  # what the convolution gave
+    for block in (m for m in generator.modules() if hasattr(m, "depthwise")):  # what the convolution gives
+        block.norm.register_forward_pre_hook(lambda module, inputs: seen.add(inputs[0].dtype))
     with torch.autocast("cpu", torch.bfloat16):
         mask = generator(torch.rand(2, 1, 32, 32))
     mask.sum().backward()
