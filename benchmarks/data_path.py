@@ -7,8 +7,7 @@ The plain loader does what the authors' does for every sample: PIL opens and dec
 and once in grey, resizes both to 320, takes one of five crops of 299 and a flip, and makes tensors. The package reads
 the same files, the same once decoded and kept in memory (`--cache true`, from the second epoch on), prepared shards
 (`fmpn data prepare`: faces of 112 pixels, found and cut once), and prepared shards kept in memory; it gives faces and
-motion masks of 299. Pictures are drawn faces with the noise of a camera. Timed as
-`benchmarks/measure.py` says.
+motion masks of 299. Pictures are drawn faces with the noise of a camera. Timed as `benchmarks/measure.py` says.
 """
 
 import argparse

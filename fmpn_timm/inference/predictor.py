@@ -160,9 +160,9 @@ class Predictor:
     def _upright(self, picture: np.ndarray) -> AlignedFaces:
         """The faces of a picture, or of the picture turned by quarters, where that shows a surer face."""
         best = self._align(picture)
-        if best and best[0].score >= SURE:
-            return best
         score = best[0].score if best else 0.0
+        if score >= SURE:
+            return best
         for quarters in (1, 2, 3):
             found = self._align(np.ascontiguousarray(np.rot90(picture, quarters)))
             if found and found[0].score > score + SURER:
