@@ -158,8 +158,8 @@ def terms(summary: dict[str, Any]) -> str:
         data = f"Trained on {f'[{title}]({url})' if url else title}. {theirs or 'The weights are MIT.'}"
     else:
         data = "The weights come under the terms of the data they were trained on."
-    if _starts_from(summary):
-        data += f" It starts from {_starts_from(summary)}, whose terms hold too."
+    if _descent(summary):
+        data += f" {_descent(summary)}, whose terms hold too."
     return data
 
 
@@ -194,6 +194,8 @@ def portable(node: Any) -> Any:
         return [portable(value) for value in node]
     if not isinstance(node, str):
         return node
+    if "local-dir:" in node and "," in node:  # several teachers
+        return ",".join(map(portable, node.split(",")))
     if node.startswith("local-dir:"):
         parts = Path(node.removeprefix("local-dir:")).parts
         return f"local-dir:runs/{parts[-2]}/model" if parts[-1:] == ("model",) and parts[1:] else "local-dir:FOLDER"
@@ -205,7 +207,7 @@ def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) ->
     dataset = summary.get("data", {}).get("dataset")
     named = {}
     if license is None:
-        free = dataset in DATA and DATA[dataset][2] is None and not _starts_from(summary)
+        free = dataset in DATA and DATA[dataset][2] is None and not _descent(summary)
         license = "mit" if free else "other"
     if license == "other":
         research = dataset in DATA and DATA[dataset][2] is not None
@@ -316,8 +318,8 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
         "training_seconds", "training, s")
     if run:
         text += f"\n\n```bash\n{training_command(run)}\n```"
-        if _starts_from(summary):
-            text += f"\n\nIt starts from {_starts_from(summary)}."
+        if _descent(summary):
+            text += f"\n\n{_descent(summary)}."
     return text
 
 
@@ -412,13 +414,21 @@ def _is_fmpn(config: dict) -> bool:
     return config["architecture"].startswith("fmpn")
 
 
-def _starts_from(summary: dict) -> str:
-    """Other weights that training began with, as words; empty if it began from scratch."""
+def _descent(summary: dict) -> str:
+    """What other weights training began with or learnt from, as a sentence; empty if there were none."""
     run = summary.get("config", {})
+    parts = []
     if run.get("init"):
-        name = run["init"]
-        return "the weights of another run (`--init`)" if name.startswith("local-dir:") else f"`{name}`"
-    return "the backbone's ImageNet weights" if run.get("pretrained_backbone") else ""
+        parts.append(f"starts from {_weights(run['init'], 'init')}")
+    elif run.get("pretrained_backbone"):
+        parts.append("starts from the backbone's ImageNet weights")
+    if run.get("teacher"):
+        parts.append(f"is taught by {' and '.join(_weights(name, 'teacher') for name in run['teacher'].split(','))}")
+    return f"It {' and '.join(parts)}" if parts else ""
+
+
+def _weights(name: str, option: str) -> str:
+    return f"the weights of another run (`--{option}`)" if name.startswith("local-dir:") else f"`{name}`"
 
 
 def _title(dataset: str) -> str:

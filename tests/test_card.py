@@ -77,6 +77,16 @@ def test_licence_follows_the_data(tmp_path, dataset, options, license, name, say
     assert written.data.license == license and written.data.license_name == name and says in written.text
 
 
+def test_a_teacher_is_named_and_its_terms_hold(tmp_path):
+    summary = summary_of(tmp_path)
+    summary["config"].update(init=None, teacher="fmpn_lite_resnet18_small.ferplus,local-dir:/home/me/other")
+    written = card(summary)
+    said = "It is taught by `fmpn_lite_resnet18_small.ferplus` and the weights of another run (`--teacher`)"
+    assert f"{said}.\n" in written.text and f"{said}, whose terms hold too." in written.text
+    assert written.data.license == "other" and "/home/me" not in written.text
+    assert "--teacher fmpn_lite_resnet18_small.ferplus,local-dir:FOLDER" in written.text
+
+
 def test_body_says_what_it_must(tmp_path):
     summary = summary_of(tmp_path)
     text = card(summary).text

@@ -137,10 +137,13 @@ def test_pictures_that_lie_or_stand_on_their_heads_are_set_upright(model, quarte
     assert inside == 140  # the face's red
 
 
-def test_pictures_are_not_turned_for_faces_that_are_no_surer(model, predictor, pictures):
-    for picture in pictures:
-        assert_equal(predictor(picture), predictor([picture])[0])
-    assert predictor(pictures[2]).faces[0].score == 0.75  # the same however it is turned
+def test_pictures_are_not_turned_for_faces_that_are_no_surer(predictor, pictures, monkeypatch):
+    results = predictor(pictures)  # every face scores 0.75, however it is turned
+    monkeypatch.setattr("fmpn_timm.inference.predictor.SURE", 0)  # no picture is turned
+    for result, as_it_is in zip(results, predictor(pictures), strict=True):
+        assert_equal(result, as_it_is)
+        for face, same in zip(result.faces, as_it_is.faces, strict=True):
+            np.testing.assert_array_equal(face.face, same.face)
 
 
 def test_frames_of_a_video_are_not_turned(model):

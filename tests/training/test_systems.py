@@ -216,10 +216,12 @@ def test_distilled_run(config, tmp_path):
     ("options", "message"),
     [
         (dict(arm="derl"), "--teacher .*: DeRL learns the labels alone"),
+        (dict(arm="cnn", teacher_weight=1.5), "--teacher_weight 1.5: it is a share"),
+        (dict(arm="cnn", teacher_weight=-0.1), "--teacher_weight -0.1: it is a share"),
         (dict(arm="cnn"), "teacher knows neutral, happiness, fear, and the run fear, happiness, neutral: give"),
     ],
 )
-def test_teacher_of_classes_that_will_not_do(config, teacher, options, message):
+def test_teacher_of_a_classifier_that_will_not_do(config, teacher, options, message):
     config = dataclasses.replace(config, teacher=teacher, **options)
     classes = CLASSES[::-1]
     with pytest.raises(InputError, match=message):
