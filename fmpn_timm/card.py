@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
 from fmpn_timm.data.transforms import load_size_of
 from fmpn_timm.training.config import INDIFFERENT, config_names, parse_config
 
@@ -174,7 +175,9 @@ def training_command(config: dict[str, Any]) -> str:
         config["priors"] = "priors.safetensors"  # it is published beside the weights
 
     def options(name: str) -> dict[str, Any]:
-        named = json.loads(json.dumps(dataclasses.asdict(parse_config(["--config", name]))))
+        of_file = parse_config(["--config", name])
+        named = json.loads(json.dumps(dataclasses.asdict(of_file.of_arm(config.get("arm", of_file.arm)))))
+        named["arm"] = of_file.arm
         return {k: v for k, v in config.items() if k not in INDIFFERENT and k in named and v != named[k]}
 
     name, different = min(((name, options(name)) for name in config_names()), key=lambda pair: len(pair[1]))
@@ -284,7 +287,12 @@ In transformers, after `import fmpn_timm`: `TimmWrapperForImageClassification.fr
 def _preprocessing(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
     cfg, recipe = config["pretrained_cfg"], config.get("recipe")
     size = cfg["input_size"][-1]
-    if recipe:
+    if recipe and recipe["hash"] == FER2013_RECIPE.hash:
+        cut = ("FER2013's faces, which are FERPlus's, are cropped roughly, not aligned; a photo is cut so that its "
+               f"face lies as theirs do in the median: found by the detector `{recipe['detector']}`, aligned to five "
+               f"landmarks, cut at {recipe['size']} pixels, grey: recipe `{recipe['hash']}`, whole in `config.json`. "
+               "Faces cut in another way cost accuracy; `fmpn data prepare` and `fmpn evaluate` hold you to it.")
+    elif recipe:
         own = recipe["detector"] == "dataset"
         found = "by the data set's own landmarks" if own else f"by the detector `{recipe['detector']}`"
         cut = (f"Faces were found {found}, aligned to five landmarks and cut at {recipe['size']} pixels with a margin "

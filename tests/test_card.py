@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from fmpn_timm.card import model_card, portable, training_command
+from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
 from fmpn_timm.training import parse_config
 from fmpn_timm.training.config import INDIFFERENT
 
@@ -85,6 +86,17 @@ def test_a_teacher_is_named_and_its_terms_hold(tmp_path):
     assert f"{said}.\n" in written.text and f"{said}, whose terms hold too." in written.text
     assert written.data.license == "other" and "/home/me" not in written.text
     assert "--teacher fmpn_lite_resnet18_small.ferplus,local-dir:FOLDER" in written.text
+
+
+def test_the_command_of_an_arm_leaves_out_what_its_configuration_says():
+    config = parse_config(["--config", "ferplus_inception", "--arm", "cnn", "--root", "faces"]).of_arm("cnn")
+    assert training_command(dataclasses.asdict(config)) == "fmpn train --config ferplus_inception --root DIR --arm cnn"
+
+
+def test_faces_that_the_data_set_cropped_roughly_are_not_said_to_be_aligned(tmp_path):
+    config = {**CONFIG, "recipe": FER2013_RECIPE.as_dict()}
+    text = card(summary_of(tmp_path), config=config).text
+    assert "cropped roughly, not aligned" in text and "Faces were found" not in text
 
 
 def test_body_says_what_it_must(tmp_path):

@@ -313,7 +313,7 @@ def fmpn_cfg(backbone: str, **kwargs) -> Dict[str, Any]:
 # Trained weights are declared by a line: "<arch>.<tag>": fmpn_cfg("<backbone>", hf_hub_id="<owner>/<arch>.<tag>").
 default_cfgs = generate_default_cfgs({
     "fmpn": fmpn_cfg("inception_v3"),
-    "fmpn_inception_v3": fmpn_cfg("inception_v3"),
+    "fmpn_inception_v3.ferplus": fmpn_cfg("inception_v3", hf_hub_id="fmpn-timm/fmpn_inception_v3.ferplus"),
     "fmpn_resnet18_small": fmpn_cfg("resnet18_small"),
     "fmpn_resnet18": fmpn_cfg("resnet18"),
     "fmpn_resnet50": fmpn_cfg("resnet50"),

@@ -77,6 +77,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     config = config.of_arm(config.arm)
     if config.batch_size % config.accumulate:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
+    if config.epochs < 1:
+        raise InputError(f"--epochs {config.epochs}: a run has at least one, of which the best is kept.")
     if config.size > config.load_size:
         raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise it.")
     accelerator = create_accelerator(

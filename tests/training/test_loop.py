@@ -280,6 +280,7 @@ def test_full_disk_beside_the_checkpoints_is_named(config, monkeypatch):
         (dict(batch_size=9, accumulate=2), "multiple of --accumulate"),
         (dict(mask_batch_size=9, accumulate=2), "stage mask, 9 faces, must be a multiple of 1 proc"),
         (dict(batch_size=64), "lower --batch_size"),
+        (dict(epochs=0), "--epochs 0: a run has at least one"),
         (dict(size=64, load_size=48), "--load_size 48"),
         (dict(mask_box=(0.5, 0.0, 0.2, 1.0)), "mask_box"),
         (dict(init="fmpn_resnet18"), "fmpn_resnet18"),
