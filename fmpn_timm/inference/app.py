@@ -87,9 +87,10 @@ def served(predictor: Predictor, name: str, host: str = "127.0.0.1", port: int |
     around = urllib.request.getproxies().get("no", "")
     around = ",".join(filter(None, (around, *LOCAL, host)))  # gradio calls itself, which no proxy may catch
     with private_folder() as folder, _environment(NO_PROXY=around, no_proxy=around):
-        app = create_app(predictor, name, folder)
         # gradio makes a folder where the environment told it to as it was imported, and nobody deletes that
+        _gradio()
         sys.modules["gradio.routes"].DEFAULT_TEMP_DIR = str(folder)
+        app = create_app(predictor, name, folder)
         try:
             app.launch(server_name=host, server_port=port, **_settings(host))
             yield app
