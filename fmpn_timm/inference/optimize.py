@@ -46,8 +46,8 @@ def optimize(
     Args:
         model: A model of this package or of timm, on the device it is to run on.
         precision: ``float32``, ``bf16``, ``fp16`` (on a GPU), or ``auto``: the fastest this machine computes with.
-        compile: Compile it with inductor. The first face of each new size and the first two batch sizes then take some
-            minutes on a CPU, and a C++ compiler is needed.
+        compile: Compile it with inductor. Each new size of faces and each new batch size then takes up to some minutes
+            on a CPU, the first eight of them; what comes after those is computed without. A C++ compiler is needed.
         channels_last: Lay out memory channels-last.
         faces_per_pass: Split larger batches into passes of so many faces; by default on a CPU as many as have some
             130,000 pixels, on a GPU all.
@@ -167,7 +167,8 @@ class OptimizedModel(nn.Module):
             return method
         if name not in self._compiled:
             mode = "reduce-overhead" if device.type == "cuda" else "default"  # CUDA graphs
-            self._compiled[name] = torch.compile(method, mode=mode)
+            # for each batch size anew: for any size at once inductor mistakes the strides of a fused convolution
+            self._compiled[name] = torch.compile(method, mode=mode, dynamic=False)
         return self._compiled[name]
 
 
