@@ -287,17 +287,18 @@ In transformers, after `import fmpn_timm`: `TimmWrapperForImageClassification.fr
 def _preprocessing(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
     cfg, recipe = config["pretrained_cfg"], config.get("recipe")
     size = cfg["input_size"][-1]
-    if recipe and recipe["hash"] == FER2013_RECIPE.hash:
-        cut = ("FER2013's faces, which are FERPlus's, are cropped roughly, not aligned; a photo is cut so that its "
-               f"face lies as theirs do in the median: found by the detector `{recipe['detector']}`, aligned to five "
-               f"landmarks, cut at {recipe['size']} pixels, grey: recipe `{recipe['hash']}`, whole in `config.json`. "
-               "Faces cut in another way cost accuracy; `fmpn data prepare` and `fmpn evaluate` hold you to it.")
-    elif recipe:
-        own = recipe["detector"] == "dataset"
-        found = "by the data set's own landmarks" if own else f"by the detector `{recipe['detector']}`"
-        cut = (f"Faces were found {found}, aligned to five landmarks and cut at {recipe['size']} pixels with a margin "
-               f"of {recipe['margin']:g}: recipe `{recipe['hash']}`, whole in `config.json`. "
-               "Faces cut in another way cost accuracy; `fmpn data prepare` and `fmpn evaluate` hold you to it.")
+    if recipe:
+        detector, side = recipe["detector"], recipe["size"]
+        if recipe["hash"] == FER2013_RECIPE.hash:
+            cut = ("FER2013's faces, which are FERPlus's, are cropped roughly, not aligned; a photo is cut so that its "
+                   f"face lies as theirs do in the median: found by the detector `{detector}`, aligned to five "
+                   f"landmarks, cut at {side} pixels, grey")
+        else:
+            found = "by the data set's own landmarks" if detector == "dataset" else f"by the detector `{detector}`"
+            cut = (f"Faces were found {found}, aligned to five landmarks and cut at {side} pixels with a margin "
+                   f"of {recipe['margin']:g}")
+        cut += (f": recipe `{recipe['hash']}`, whole in `config.json`. "
+                "Faces cut in another way cost accuracy; `fmpn data prepare` and `fmpn evaluate` hold you to it.")
     else:
         cut = "Faces were taken as the data set ships them; no alignment is recorded."
     resized = load_size_of(cfg)
