@@ -112,6 +112,8 @@ def create_model(
     if config.init is not None:
         check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
         initial = load_model(config.init, num_classes=len(classes))
+        if config.arm == "cnn" and isinstance(initial, FMPN):
+            initial = initial.backbone
         if isinstance(initial, MODELS[config.arm]):
             return initial
         if config.arm in WITHOUT_BACKBONE:  # they have no backbone to give the weights to

@@ -327,6 +327,9 @@ def test_a_classifier_gives_its_weights_to_the_backbone(config):
     assert all(torch.equal(before[k], after[f"backbone.{k}"]) for k in parameters)
     with pytest.raises(InputError, match="not of --backbone resnet10t"):
         train(dataclasses.replace(still, name="other", backbone="resnet10t"))
+    back = dataclasses.replace(alone, name="back", init=f"local-dir:{still.folder / 'model'}", lr=0.0)
+    train(back)  # and FMPN gives its backbone to the arm that is a backbone alone
+    assert all(torch.equal(before[k], weights(back)[k]) for k in parameters)
 
 
 def test_rates_follow_the_paper(config):
