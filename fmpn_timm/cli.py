@@ -271,6 +271,10 @@ def command_parser() -> argparse.ArgumentParser:
     return parser
 
 
+#: What readers and the doctor are told otherwise.
+RESERVED = ("name", "dataset", "root", "split", "splits", "decode", "progress", "threads")
+
+
 def _options(pairs: Sequence[str]) -> dict:
     """``KEY=VALUE`` arguments; values are JSON where they can be, else text."""
     options = {}
@@ -278,6 +282,8 @@ def _options(pairs: Sequence[str]) -> dict:
         key, separator, value = pair.partition("=")
         if not separator:
             raise InputError(f"--option {pair}: give KEY=VALUE.")
+        if key in RESERVED:
+            raise InputError(f"--option {pair}: {key} is no option of a reader.")
         try:
             options[key] = json.loads(value)
         except json.JSONDecodeError:
@@ -635,6 +641,7 @@ def _priors_show(options: argparse.Namespace) -> None:
         return
     masks = MaskSet.load(options.masks)
     out = options.out or Path(f"{Path(options.masks).stem}.png")
+    out.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(masks, out)
     height, width = masks.masks.shape[1:]
     print(f"{options.masks}: {len(masks.classes)} masks of {width} x {height} from {masks.data}")
@@ -654,8 +661,12 @@ def _priors_import(options: argparse.Namespace) -> None:
 def _priors_build(options: argparse.Namespace) -> None:
     from fmpn_timm.data.protocols import get_protocol
     from fmpn_timm.data.readers import read_faces
+    from fmpn_timm.data.readers.prepared import prepared_folds
     from fmpn_timm.priors import LIMITS, build_masks, build_masks_from_neutral
 
+    if options.out.suffix.lower() in (".png", ".jpg", ".jpeg"):  # the sheet would take its place
+        raise InputError(f"--out {options.out}: masks are no picture; give a name such as "
+                         f"{options.out.with_suffix('.safetensors')}.")
     if options.neutral or options.ict:
         if not (options.neutral and options.ict):
             raise InputError("Masks without pairs need both: --neutral FOLDER and --ict FACEXMODEL.")
@@ -664,22 +675,29 @@ def _priors_build(options: argparse.Namespace) -> None:
         return _report_masks(masks, options.out, options.data)
     limits = None if options.keep_all else LIMITS
     reader_options = _options(options.option)
-    if options.protocol or options.fold:
+    if options.dataset == "prepared" and options.fold:
+        numbers = prepared_folds(options.root) if options.root else ()
+        folds = {str(n): read_faces("prepared", options.root, fold=n, **reader_options) for n in numbers}
+        source = f"{options.root} has"
+    elif options.protocol or options.fold:
         protocol = get_protocol(options.dataset, options.protocol)
         faces = protocol.read(options.root, **reader_options)
+        folds = {str(n): fold.train for n, fold in protocol.cut(faces).items()} if options.fold else {}
+        source = f"protocol {protocol.name} has"
     else:
         faces = read_faces(options.dataset, options.root, options.split, **reader_options)
     if options.fold is None:
         sets = {options.out: faces}
     else:
-        folds = {str(n): fold.train for n, fold in protocol.cut(faces).items()}
         if options.fold not in (*folds, "all"):
-            known = ", ".join(folds)
-            raise InputError(f"--fold {options.fold}: protocol {protocol.name} has the folds {known}, or all.")
+            raise InputError(f"--fold {options.fold}: {source} the folds {', '.join(folds)}, or all.")
         chosen = folds if options.fold == "all" else {options.fold: folds[options.fold]}
         stem = options.out.with_suffix("")
         sets = {stem.with_name(f"{stem.name}-{n}.safetensors") if options.fold == "all" else options.out: train
                 for n, train in chosen.items()}
+    if any(faces.recipe is None for faces in sets.values()):
+        print(f"warning: nothing says that the faces of {options.dataset} are aligned, as equation 1 has them: prepare "
+              "them (fmpn data prepare) and build from that (--dataset prepared).", file=sys.stderr)
     for path, faces in sets.items():
         _report_masks(build_masks(faces, options.size, options.light, options.smooth, limits), path, options.data)
 

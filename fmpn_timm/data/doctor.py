@@ -6,7 +6,6 @@ the default of its parameter ``split`` where it has none; an image folder by its
 
 import hashlib
 import inspect
-import json
 import os
 import re
 import sys
@@ -24,8 +23,10 @@ from tqdm import tqdm
 from fmpn_timm.errors import InputError
 
 from .classes import EXPRESSIONS, canonical
+from .prepare import read_info
 from .published import Published, published, swapped
 from .readers import READERS, read_faces
+from .readers.image_folder import class_folders, is_class, read_subjects, split_folders
 from .samples import FaceSet, Sample
 
 __all__ = ["examine", "lines", "splits_of"]
@@ -71,7 +72,11 @@ def examine(
     if root is not None and not Path(root).is_dir():
         return _report(name, root, [], [_finding(root, "is not a folder", "Give the folder the data set lies in.")], [])
     faces, problems = [], []
-    for split in splits_of(name, root) if splits is None else splits:
+    try:
+        of = splits_of(name, root) if splits is None else splits
+    except InputError as error:
+        return _report(name, root, [], [_from_error(error, root)], [])
+    for split in of:
         try:
             faces.append(read_faces(name, root, split, **options))
         except (OSError, ValueError) as error:  # InputError is a ValueError
@@ -85,8 +90,12 @@ def examine(
     for part in (*faces, *whole):
         problems += _odd_counts(part, root)
     problems += _odd_subjects(faces)
+    if name == "folder":
+        problems += _odd_folders(Path(root), faces)
     looks = list(_look_at_all(faces, decode, progress, threads))
     problems += _odd_pictures(looks)
+    if name != "prepared":  # where a picture has a row for each of its faces
+        problems += _listed_twice(looks)
     for finding, is_problem in _copies(looks):
         (problems if is_problem else notes).append(finding)
     problems += _strays(root)
@@ -122,7 +131,7 @@ def splits_of(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     if name == "folder":
         return _splits_of_folder(Path(root))
     if name == "prepared" and root is not None and (Path(root) / "prepared.json").is_file():
-        return tuple(json.loads((Path(root) / "prepared.json").read_text())["splits"])
+        return tuple(read_info(Path(root))["splits"])
     reader = READERS[name]
     default = inspect.signature(reader).parameters["split"].default
     splits = tuple(getattr(sys.modules[reader.__module__], "SPLITS", (default,)))
@@ -132,18 +141,9 @@ def splits_of(name: str, root: str | Path | None = None) -> tuple[str, ...]:
 
 def _splits_of_folder(root: Path) -> tuple[str, ...]:
     """Folders that hold class folders, unless there are class folders right under the root."""
-    folders = [f for f in sorted(root.iterdir()) if f.is_dir() and not f.name.startswith(".")]
-    if any(_is_class(f) for f in folders):
+    if any(map(is_class, class_folders(root, "all"))):
         return ("all",)
-    splits = tuple(f.name for f in folders if any(_is_class(inner) for inner in f.iterdir() if inner.is_dir()))
-    return splits or ("all",)
-
-
-def _is_class(folder: Path) -> bool:
-    try:
-        return bool(canonical(folder.name))
-    except InputError:
-        return False
+    return tuple(folder.name for folder in split_folders(root)) or ("all",)
 
 
 def _finding(path: Any, what: str, mend: str, paths: Sequence[str] = ()) -> dict[str, Any]:
@@ -245,6 +245,19 @@ def _odd_subjects(faces: Sequence[FaceSet]) -> Iterator[dict[str, Any]]:
         yield _finding(nobody[0], what, "Name theirs too.", nobody)
 
 
+def _odd_folders(root: Path, faces: Sequence[FaceSet]) -> Iterator[dict[str, Any]]:
+    """Class folders of an image folder without a picture, and lines of ``subjects.csv`` about none."""
+    for part in faces:
+        counts = part.per_class()
+        for folder in class_folders(root, part.split):
+            if not counts.get(canonical(folder.name)):
+                yield _finding(folder, "holds no picture", "Fill it, or delete it.")
+    unknown = [image for image in read_subjects(root) if not (root / image).is_file()]
+    if unknown:
+        what = f"{len(unknown)} line(s) name a picture that is not there, first {unknown[0]}"
+        yield _finding(root / "subjects.csv", what, "Mend the names, or take the lines out.")
+
+
 @dataclass(frozen=True)
 class _Look:
     """What one look at a sample found; ``key`` is equal for equal files, None if there is no other of its size."""
@@ -318,6 +331,19 @@ def _odd_pictures(looks: Sequence[_Look]) -> Iterator[dict[str, Any]]:
     if outside:
         what = f"landmarks of {len(outside)} picture(s) lie far outside the picture, this is the first"
         yield _finding(outside[0], what, "Use landmarks and pictures of the same release.", outside)
+    odd = [ascii(look.sample.source) for look in looks if not _is_text(look.sample.source)]
+    if odd:
+        yield _finding(odd[0], f"{len(odd)} file name(s) are no UTF-8, this is the first", "Rename them.", odd)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _listed_twice(looks: Sequence[_Look]) -> Iterator[dict[str, Any]]:
     twice = [source for source, n in Counter(look.sample.source for look in looks).items() if n > 1]
     if twice:
         what = f"{len(twice)} picture(s) listed twice, this is the first"

@@ -2,7 +2,7 @@
 
 A prepared set is a folder with ``prepared.json``, ``data/<split>-00000-of-00012.parquet``, ``skipped.csv`` and for each
 split a contact sheet ``<split>.png``. A shard appears under its name only when it is complete, so that a run that was
-stopped goes on where it was.
+stopped goes on where it was; shards with pictures that could not be read are then made again.
 """
 
 import csv
@@ -11,7 +11,7 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from fmpn_timm.launched import place, wait
 from .samples import FaceSet, Sample
 from .sheet import draw_contact_sheet
 
-__all__ = ["decode_face", "prepare_faces", "read_face"]
+__all__ = ["decode_face", "prepare_faces", "read_face", "read_info"]
 
 #: Rows that are read together; small, so that a single face is read from a shard quickly.
 ROW_GROUP = 16
@@ -64,18 +64,24 @@ def prepare_faces(
         The split's entry in ``prepared.json``: ``samples``, ``skipped``, ``per_class``, ``shards`` ...
 
     Raises:
-        InputError: ``out`` holds a split of this name made otherwise, or no face was found in any picture.
+        InputError: ``out`` holds a split of this name made otherwise, a file has a name that is no UTF-8,
+            ``shard_size`` or ``workers`` is out of range, or no face was found in any picture.
     """
     _require_pyarrow()
-    out = Path(out)
+    if shard_size < 1 or workers < 0:
+        raise InputError(f"shard_size {shard_size}, workers {workers}: give at least one sample a shard, and 0 or more "
+                         "workers.")
+    out, root = Path(out), None if root is None else str(Path(root))
     split = "train" if faces.split == "all" else faces.split  # `all` is a reserved name in `datasets`
     recipe = aligner.recipe if aligner else faces.recipe
     everything = [(s, False) for s in faces.samples] + [(s, True) for s in faces.neutral]
+    _refuse_odd_names(s.source for s, _ in everything)
     chunks = [everything[i:i + shard_size] for i in range(0, len(everything), shard_size)]
     paths = [out / "data" / f"{split}-{i:05d}-of-{len(chunks):05d}.parquet" for i in range(len(chunks))]
     text = json.dumps([recipe and recipe.hash, faces.classes, shard_size, aligner and (aligner.policy, aligner.missing),
-                       folds, [(s.source, s.expression) for s, _ in everything]], sort_keys=True)
-    entry = {"split": faces.split, "options": faces.options, "shards": [p.name for p in paths],
+                       folds and {_relative(source, root): n for source, n in folds.items()},
+                       [(_relative(s.source, root), s.expression) for s, _ in everything]], sort_keys=True)
+    entry = {"split": faces.split, "options": json.loads(json.dumps(faces.options)), "shards": [p.name for p in paths],
              "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16], "complete": False}
     rank, processes = place()
     if rank == 0:
@@ -83,9 +89,9 @@ def prepare_faces(
         (out / "data").mkdir(parents=True, exist_ok=True)
     wait(processes)
     write = partial(_write_shard, classes=faces.classes, aligner=aligner, recipe=recipe and recipe.hash,
-                    folds=folds or {}, root=None if root is None else str(root))
+                    folds=folds or {}, root=root)
     mine = list(zip(paths, chunks, strict=True))[rank::processes]
-    todo = [(path, chunk) for path, chunk in mine if not path.is_file()]
+    todo = [(path, chunk) for path, chunk in mine if not _is_done(path)]
     total = sum(len(chunk) for _, chunk in mine)
     done = total - sum(len(chunk) for _, chunk in todo)
     show = None if progress and rank == 0 else True
@@ -103,18 +109,17 @@ def prepare_faces(
 def _start(out: Path, split: str, entry: dict, faces: FaceSet, recipe: dict | None) -> dict[str, Any]:
     """What ``prepared.json`` says before the first shard, or already says."""
     path = out / "prepared.json"
-    info = json.loads(path.read_text()) if path.is_file() else None
-    if info is None:
-        if out.is_dir() and any(out.iterdir()):
-            raise InputError(f"{out} is not empty and no prepared set: give a new folder.")
-        info = {"dataset": faces.dataset, "classes": list(faces.classes), "recipe": recipe, "splits": {}}
+    info = read_info(out) if path.is_file() else None
+    if info is None and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty and no prepared set: give a new folder.")
     mine = {"dataset": faces.dataset, "classes": list(faces.classes), "recipe": recipe}
-    differ = [k for k in mine if info[k] != mine[k]]
-    if split in info["splits"] and info["splits"][split]["fingerprint"] != entry["fingerprint"]:
-        differ.append(f"the samples of split {split}")
+    if info is None or not info["splits"]:
+        info = {**mine, "splits": {}}
+    differ = [f"another {k}" for k in mine if info[k] != mine[k]]
+    there, kinds = info["splits"].get(split, entry), {"fingerprint": "samples", "options": "reader options"}
+    differ += [f"other {what} of split {split}" for k, what in kinds.items() if there[k] != entry[k]]
     if differ:
-        what = ", ".join(differ)
-        raise InputError(f"{out} was prepared with another {what}: give the same options, or a new folder.")
+        raise InputError(f"{out} was prepared with {', '.join(differ)}: give the same options, or a new folder.")
     info["splits"][split] = entry
     out.mkdir(parents=True, exist_ok=True)
     _write_json(path, info)
@@ -151,10 +156,10 @@ def _write_shard(
 
     rows, skipped = [], []
     for i in range(0, len(chunk), BATCH):
-        for (sample, reference), found in _aligned(chunk[i:i + BATCH], aligner):
+        for (sample, reference), found, broken in _aligned(chunk[i:i + BATCH], aligner):
             source = _relative(sample.source, root)
             if found.reason:
-                skipped.append({"source": source, "reason": found.reason, "kept": bool(found)})
+                skipped.append({"source": source, "reason": found.reason, "kept": bool(found), "broken": broken})
             rows += [
                 {
                     "image": {"bytes": _png(face.image), "path": None},
@@ -189,15 +194,21 @@ def _write_shard(
 def _aligned(
         chunk: Sequence[tuple[Sample, bool]],
         aligner: FaceAligner | None,
-) -> Iterator[tuple[tuple[Sample, bool], AlignedFaces]]:
-    """Each sample with its faces, or with the reason why it has none."""
+) -> Iterator[tuple[tuple[Sample, bool], AlignedFaces, bool]]:
+    """Each sample with its faces, or with the reason why it has none, and whether that is that it cannot be read."""
     pictures, landmarks, broken = {}, {}, {}
+    wanted = aligner is None or aligner.given  # a detector has no use for those that the data set gives
     for i, (sample, _) in enumerate(chunk):
         try:
-            pictures[i] = sample.picture()
-            landmarks[i] = None if sample.landmarks is None else sample.landmarks()
+            landmarks[i] = sample.landmarks() if wanted and sample.landmarks is not None else None
         except InputError as error:
-            pictures.pop(i, None)
+            landmarks[i] = None  # as they are, faces do without
+            if aligner is not None:
+                broken[i] = AlignedFaces(reason=str(error))
+                continue
+        try:
+            pictures[i] = sample.picture()
+        except InputError as error:
             broken[i] = AlignedFaces(reason=str(error))
     index = list(pictures)
     if aligner is None:
@@ -207,7 +218,7 @@ def _aligned(
         found = aligner([pictures[i] for i in index], [landmarks[i] for i in index], names)
     found = dict(zip(index, found, strict=True)) | broken
     for i, pair in enumerate(chunk):
-        yield pair, found[i]
+        yield pair, found[i], i in broken
 
 
 def _as_is(picture: np.ndarray, landmarks: np.ndarray | None) -> AlignedFaces:
@@ -265,8 +276,13 @@ def _finish(
         pictures: int,
 ) -> None:
     """Count what all shards hold, draw the contact sheet, and say that the split is complete."""
-    entry |= _summary(out, paths, faces.classes)
-    if not entry["samples"]:
+    entry |= _summary(paths, faces.classes)
+    _write_skipped(out, info["splits"])
+    if not entry["samples"]:  # nothing of it stays, so that the next try may have other options
+        for path in paths:
+            path.unlink()
+        del info["splits"][split]
+        _write_json(out / "prepared.json", info)
         raise InputError(f"{faces.dataset} {faces.split}: no face in any of {pictures} pictures, see "
                          f"{out / 'skipped.csv'}. Is the detector the right one? --as-is takes pictures as they are.")
     draw_contact_sheet(_examples(paths, faces.classes), out / f"{split}.png", f"{faces.dataset} {faces.split}")
@@ -274,8 +290,8 @@ def _finish(
     _write_json(out / "prepared.json", info)
 
 
-def _summary(out: Path, paths: Sequence[Path], classes: tuple[str, ...]) -> dict[str, Any]:
-    """Counts over all shards; writes ``skipped.csv``."""
+def _summary(paths: Sequence[Path], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Counts over all shards of a split."""
     import pyarrow.parquet as pq
 
     labels, skipped, references = [], [], 0
@@ -284,17 +300,40 @@ def _summary(out: Path, paths: Sequence[Path], classes: tuple[str, ...]) -> dict
         reference = table["reference"].to_numpy()
         labels.append(table["label"].to_numpy()[~reference])
         references += int(reference.sum())
-        skipped += json.loads(table.schema.metadata[b"fmpn.skipped"])
+        skipped += _skipped(path)
     labels = np.concatenate(labels)
-    partial_path = out / ".skipped.csv.partial"
-    with open(partial_path, "w", newline="") as file:
-        writer = csv.DictWriter(file, ["source", "reason", "kept"])
-        writer.writeheader()
-        writer.writerows(skipped)
-    os.replace(partial_path, out / "skipped.csv")
     return {"samples": len(labels), "references": references, "skipped": sum(not s["kept"] for s in skipped),
             "centered": sum(s["kept"] for s in skipped),
             "per_class": {name: int((labels == k).sum()) for k, name in enumerate(classes)}}
+
+
+def _skipped(path: Path) -> list[dict[str, Any]]:
+    """What a shard lacks, or cuts from the middle."""
+    import pyarrow.parquet as pq
+
+    return json.loads(pq.read_schema(path).metadata[b"fmpn.skipped"])
+
+
+def _is_done(path: Path) -> bool:
+    """Whether a shard is there, whole, and all its pictures could be read."""
+    import pyarrow as pa
+
+    try:
+        return path.is_file() and not any(skipped.get("broken") for skipped in _skipped(path))
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
+def _write_skipped(out: Path, splits: dict[str, dict]) -> None:
+    """``skipped.csv``: what the shards of all splits lack, or cut from the middle."""
+    partial_path = out / ".skipped.csv.partial"
+    with open(partial_path, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["split", "source", "reason", "kept"], extrasaction="ignore")
+        writer.writeheader()
+        for split, entry in splits.items():
+            paths = [out / "data" / name for name in entry["shards"]]
+            writer.writerows({"split": split, **s} for path in paths if path.is_file() for s in _skipped(path))
+    os.replace(partial_path, out / "skipped.csv")
 
 
 def _examples(paths: Sequence[Path], classes: tuple[str, ...], number: int = 10) -> dict[str, list[np.ndarray]]:
@@ -332,10 +371,37 @@ def decode_face(png: bytes) -> np.ndarray:
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
+def read_info(root: Path) -> dict[str, Any]:
+    """What ``prepared.json`` of a prepared set says.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
+    path = root / "prepared.json"
+    if not path.is_file():
+        raise InputError(f"{root} holds no prepared.json: give the folder that `fmpn data prepare` wrote.")
+    try:
+        info = json.loads(path.read_text())
+        if {"dataset", "classes", "recipe", "splits"} <= info.keys():
+            return info
+        problem = "it lacks entries"
+    except (ValueError, AttributeError) as error:
+        problem = str(error)
+    raise InputError(f"{path} is damaged ({problem}): get it again, or prepare the set anew in another folder.")
+
+
 def _write_json(path: Path, content: dict) -> None:
     partial_path = path.with_name(f".{path.name}.partial")
     partial_path.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(partial_path, path)
+
+
+def _refuse_odd_names(sources: Iterable[str]) -> None:
+    for source in sources:
+        try:
+            source.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{ascii(source)}: the name of this file is no UTF-8. Rename it.") from None
 
 
 def _require_pyarrow() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces.recipe import Recipe
@@ -21,6 +21,10 @@ __all__ = ["FORMATS", "FaceSet", "Sample", "decode_picture", "read_picture"]
 
 #: The formats that are opened, as Pillow calls them.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+#: What sets a picture upright, by its EXIF orientation.
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}
 OPENING = threading.Lock()  # Python's filter of warnings is one for all threads
 
 
@@ -101,22 +105,33 @@ class FaceSet:
         return replace(self, samples=samples, neutral=tuple(neutral.values()))
 
     def joined(self, other: "FaceSet") -> "FaceSet":
-        """The set with the samples of another behind its own, in this one's color; ``options`` says so (``also``).
+        """The set with the samples and references of another behind its own, in this one's color.
+
+        ``options`` says so (``also``). Subjects of the other are renamed: two data sets may call two people the same.
 
         Raises:
             InputError: The other has classes that this one lacks.
         """
         if extra := set(other.classes) - set(self.classes):
             raise InputError(f"{other.dataset} has classes that {self.dataset} lacks: {', '.join(sorted(extra))}.")
-        samples = other.samples
-        if other.classes != self.classes:  # votes go by the order of the classes
-            samples = tuple(replace(s, votes=s.votes and _reordered(s.votes, other.classes, self.classes))
-                            for s in samples)
-        if self.recipe is not None and self.recipe.color == "grey":
-            samples = tuple(replace(s, picture=partial(_colored, self.recipe, s.picture)) for s in samples)
+        before = self.options.get("also", [])
+
+        def joining(sample: Sample) -> Sample:
+            if sample.subject is not None:
+                sample = replace(sample, subject=f"also {len(before) + 1}: {sample.subject}")
+            if other.classes != self.classes and sample.votes:  # they go by the order of the classes
+                sample = replace(sample, votes=_reordered(sample.votes, other.classes, self.classes))
+            if self.recipe is not None and self.recipe.color == "grey":
+                sample = replace(sample, picture=partial(_colored, self.recipe, sample.picture))
+            return sample
+
         record = {"dataset": other.dataset, "split": other.split, "samples": len(other), **other.options}
-        options = {**self.options, "also": [*self.options.get("also", []), record]}
-        return replace(self, samples=self.samples + samples, options=options)
+        return replace(
+            self,
+            samples=(*self.samples, *map(joining, other.samples)),
+            neutral=(*self.neutral, *map(joining, other.neutral)),
+            options={**self.options, "also": [*before, record]},
+        )
 
     def where(self, keep: Callable[[Sample], bool], split: str | None = None) -> "FaceSet":
         """The samples, and neutral references, for which ``keep`` is true."""
@@ -166,8 +181,8 @@ def decode_picture(file: str | Path | BinaryIO | Image.Image) -> np.ndarray:
             limit = Image.MAX_IMAGE_PIXELS
             if limit and picture.width * picture.height > limit:
                 raise Image.DecompressionBombError
-            picture = ImageOps.exif_transpose(picture)
             picture.load()
+            picture = _upright(picture)
     except Image.DecompressionBombError as error:
         limit = f"{Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
         raise InputError(f"more than {limit}. Shrink it, or leave it out.") from error
@@ -188,6 +203,15 @@ def _open(file: str | Path | BinaryIO) -> Image.Image:
         Image.init()
         formats = [name for name in FORMATS if name in Image.OPEN]  # Pillow may have been built without some
         return Image.open(file, formats=formats)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """A picture turned as its EXIF data say; data that cannot be read say nothing."""
+    try:  # Pillow's exif_transpose writes all other tags anew, and falls over those of a wrong type
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    except Exception:
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _size(file: str | Path | BinaryIO) -> int:

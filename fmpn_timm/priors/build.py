@@ -70,10 +70,12 @@ def build_masks(
         ``neutral`` and ``reason``) and ``artefacts``, the share of each mask's energy outside the face.
 
     Raises:
-        InputError: There is no pair, or all pairs of the set were refused.
+        InputError: There is no pair, all pairs of the set were refused, or an option is out of range.
     """
     if light not in ("none", "gain", "local"):
         raise InputError(f"Unknown light normalisation {light!r}: choose none, gain or local.")
+    if size < 8:
+        raise InputError(f"Masks of {size} pixels: give at least 8.")
     neutral = faces.neutral_by_subject()
     expressive = [s for s in faces.samples if s.role == "expressive" and s.subject in neutral]
     if not expressive:

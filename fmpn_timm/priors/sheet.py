@@ -5,13 +5,19 @@ from pathlib import Path
 
 import matplotlib
 
+from fmpn_timm.errors import InputError
+
 from .masks import MaskSet
 
 __all__ = ["draw_sheet"]
 
 
 def draw_sheet(masks: MaskSet, path: str | Path) -> None:
-    """Draw the masks of a set side by side, with their names and pairs, into a picture file."""
+    """Draw the masks of a set side by side, with their names and pairs, into a picture file.
+
+    Raises:
+        InputError: Pictures of that kind (by the file's suffix) cannot be written.
+    """
     matplotlib.use("Agg", force=False)
     import matplotlib.pyplot as plt
 
@@ -27,5 +33,9 @@ def draw_sheet(masks: MaskSet, path: str | Path) -> None:
     title = f"{masks.data}, {masks.masks.shape[2]} x {masks.masks.shape[1]}"
     figure.suptitle(textwrap.fill(title, 28 * columns), fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    try:
+        figure.savefig(path, dpi=110)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}. Name it .png.") from error
+    finally:
+        plt.close(figure)

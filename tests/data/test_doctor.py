@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from PIL import Image
 from fmpn_timm import cli
 from fmpn_timm.data import published, readers
 from fmpn_timm.data.doctor import examine, lines, splits_of
+from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.published import PUBLISHED, Published
-from fmpn_timm.data.readers import READERS
+from fmpn_timm.data.readers import READERS, read_faces
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from tests.data.readers.base import write_picture
@@ -281,8 +283,36 @@ def test_every_reader_has_splits(name):
 
 
 def test_splits_of_a_prepared_set_are_its_own(tmp_path):
-    (tmp_path / "prepared.json").write_text('{"splits": {"train": {}, "valid": {}}}')
+    info = {"dataset": "ckplus", "classes": [], "recipe": None, "splits": {"train": {}, "valid": {}}}
+    (tmp_path / "prepared.json").write_text(json.dumps(info))
     assert splits_of("prepared", tmp_path) == ("train", "valid")
+    (tmp_path / "prepared.json").write_text('{"dataset": "ck')
+    problem, = examine("prepared", tmp_path)["problems"]
+    assert "prepared.json" in problem["path"] and "damaged" in problem["what"]
+
+
+def test_several_faces_of_a_picture_are_no_picture_listed_twice(root, tmp_path):
+    pytest.importorskip("pyarrow")
+    faces = read_faces("folder", root, "train")
+    twice = replace(faces, samples=faces.samples + faces.samples[:1])
+    prepare_faces(twice, tmp_path / "out", progress=False)
+    assert not any("listed twice" in problem["what"] for problem in examine("prepared", tmp_path / "out")["problems"])
+
+
+def test_empty_class_folders_and_lines_about_no_picture(root):
+    (root / "train/fear").mkdir()
+    with open(root / "subjects.csv", "a", newline="") as file:
+        csv.writer(file).writerow(("train/happy/gone.png", "x"))
+    folder, line = found(root)
+    assert folder["path"] == str(root / "train/fear") and folder["what"] == "holds no picture"
+    assert line["path"] == str(root / "subjects.csv") and "train/happy/gone.png" in line["what"]
+
+
+@pytest.mark.parametrize("option", ["split=train", "decode=false", "subjects=ten"])
+def test_options_that_no_reader_takes(option):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["data", "doctor", "drawn", "--option", option])
+    assert exit.value.code == 1 or option in str(exit.value.code)
 
 
 def test_published_table():

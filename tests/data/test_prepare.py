@@ -72,6 +72,7 @@ class FakeAligner:
     recipe: Recipe
     policy: str = "largest"
     missing: str = "skip"
+    given: bool = False
 
     def __call__(self, pictures, landmarks, names):
         results = []
@@ -168,10 +169,12 @@ def test_a_stopped_run_goes_on(drawn, tmp_path, monkeypatch):
 
 def test_other_options_do_not_mix(drawn, tmp_path):
     prepare_faces(drawn, tmp_path / "out", progress=False)
-    with pytest.raises(InputError, match="prepared with another the samples of split train.*new folder"):
+    with pytest.raises(InputError, match="prepared with other samples of split train.*new folder"):
         prepare_faces(replace(drawn, samples=drawn.samples[:-1]), tmp_path / "out", progress=False)
     with pytest.raises(InputError, match="another recipe"):
         prepare_faces(replace(drawn, recipe=Recipe()), tmp_path / "out", progress=False)
+    with pytest.raises(InputError, match="prepared with other reader options of split train"):
+        prepare_faces(replace(drawn, options={**drawn.options, "noise": 2}), tmp_path / "out", progress=False)
 
 
 def test_two_splits_live_side_by_side(drawn, tmp_path):
@@ -187,6 +190,47 @@ def test_no_face_at_all_is_an_error(folder, tmp_path):
     only = replace(folder, samples=(folder.samples[2],), neutral=())
     with pytest.raises(InputError, match="no face in any of 1 pictures.*--as-is"):
         prepare_faces(only, tmp_path / "out", FakeAligner(Recipe(size=16)), progress=False)
+    assert prepare_faces(only, tmp_path / "out", progress=False)["samples"] == 1  # and other options may follow
+
+
+def test_a_broken_picture_that_was_mended_is_taken(folder, tmp_path, monkeypatch):
+    """In place, with the root spelled in another way, and in the list of what was skipped, which is of all splits."""
+    raw = str(tmp_path / "raw")
+    assert prepare_faces(folder, tmp_path / "out", root=raw, progress=False)["skipped"] == 1
+    other = replace(folder, split="test", samples=folder.samples[:1], neutral=())
+    assert prepare_faces(other, tmp_path / "out", root=raw, progress=False)["skipped"] == 0
+    with open(tmp_path / "out/skipped.csv", newline="") as file:
+        assert [row["split"] for row in csv.DictReader(file)] == ["train"]
+    Image.new("RGB", (40, 40), (200, 0, 0)).save(tmp_path / "raw/3.png")
+    monkeypatch.chdir(tmp_path)
+    again = replace(folder, samples=tuple(replace(s, source=s.source.replace(raw, "raw")) for s in folder.samples),
+                    neutral=tuple(replace(s, source=s.source.replace(raw, "raw")) for s in folder.neutral))
+    entry = prepare_faces(again, tmp_path / "out", root="./raw", progress=False)
+    assert (entry["samples"], entry["skipped"]) == (5, 0)
+
+
+def test_landmarks_that_nobody_asks_for_may_be_broken(folder, tmp_path):
+    def broken():
+        raise InputError("expected 68 lines of two numbers")
+
+    faces = replace(folder, samples=tuple(replace(s, landmarks=broken) for s in folder.samples[:3]))
+    assert prepare_faces(faces, tmp_path / "as-is", progress=False)["samples"] == 3
+    aligner = FakeAligner(Recipe(size=16))
+    assert prepare_faces(faces, tmp_path / "found", aligner, progress=False)["samples"] == 2
+    with pytest.raises(InputError, match="no face in any"):
+        prepare_faces(faces, tmp_path / "given", replace(aligner, given=True), progress=False)
+
+
+def test_odd_numbers_and_names_are_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="shard_size 0, workers 0"):
+        prepare_faces(folder, tmp_path / "out", shard_size=0)
+    odd = replace(folder.samples[0], source="m\udcfcller.png")
+    with pytest.raises(InputError, match="no UTF-8. Rename it"):
+        prepare_faces(replace(folder, samples=(odd,)), tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/prepared.json").write_text('{"dataset": "ck')
+    with pytest.raises(InputError, match="prepared.json is damaged"):
+        read_faces("prepared", tmp_path / "out", "train")
 
 
 def test_a_folder_that_is_no_prepared_set_is_left_alone(drawn, tmp_path):

@@ -53,6 +53,11 @@ def test_joined_sets_have_one_order_of_classes_and_one_color(faces):
     assert both.options == {"seed": 3, "also": [{"dataset": "ict", "split": "all", "samples": 1}]}
     assert both.samples[3].votes == (0.75, 0.0, 0.25) and np.ptp(both.samples[3].picture()) == 0
     assert np.ptp(faces.joined(other).samples[3].picture()) == 200
+    mine = dataclasses.replace(faces.samples[0], subject="0", expression="neutral")
+    theirs = Sample("e", red.picture, "fear", "0"), Sample("f", red.picture, "neutral", "0")
+    others = FaceSet("ict", "all", ("fear",), theirs[:1], neutral=theirs[1:])
+    paired = dataclasses.replace(faces, samples=(mine,)).joined(others).paired()  # both are called 0
+    assert {s.source: paired.neutral_by_subject()[s.subject].source for s in paired.samples} == {"a": "a", "e": "f"}
     with pytest.raises(InputError, match="drawn has classes that ict lacks: happiness"):
         other.joined(faces)
 

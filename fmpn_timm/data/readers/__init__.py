@@ -69,4 +69,7 @@ def read_faces(dataset: str, root: str | Path | None = None, split: str = "train
         inspect.signature(reader).bind(root, split, **options)
     except TypeError as error:
         raise InputError(f"{dataset}: {error}. It takes {inspect.signature(reader)}.") from None
-    return reader(root, split, **options)
+    try:
+        return reader(root, split, **options)
+    except TypeError as error:  # an option of another type, such as a word where a number is wanted
+        raise InputError(f"{dataset}: {error}. Check its options: {options}.") from error

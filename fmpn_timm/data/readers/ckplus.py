@@ -39,7 +39,7 @@ CLASSES = {
 #: Where the archives come to lie, by how they are unpacked; the first that is there is read.
 IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images", "extended-cohn-kanade-images")
 EMOTIONS = ("Emotion", "Emotion_labels/Emotion", "Emotion_labels")
-LANDMARKS = ("Landmarks", "Landmarks/Landmarks")
+LANDMARKS = ("Landmarks/Landmarks", "Landmarks")
 INNER = r"(extended-)?cohn-kanade-images|Emotion(_labels)?|Landmarks|FACS(_labels)?|S\d{3}|\d{3}"
 
 

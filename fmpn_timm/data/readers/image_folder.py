@@ -14,7 +14,7 @@ from fmpn_timm.errors import InputError
 
 from .layout import PICTURES
 
-__all__ = ["read_image_folder"]
+__all__ = ["class_folders", "is_class", "read_image_folder", "read_subjects", "split_folders"]
 
 
 def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
@@ -34,9 +34,11 @@ def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
     split = None if split == "all" else split
     folder = root if split is None else root / split
     if not folder.is_dir():
-        splits = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-        raise InputError(f"{folder} is not a folder.{f' {root} holds: ' + ', '.join(splits) + '.' if splits else ''}")
-    subjects = _subjects(root)
+        inside = _folders(root) if root.is_dir() else []
+        holds = f" {root} holds: {', '.join(p.name for p in inside)}." if inside else ""
+        mend = " It has no splits: read all of it (split all)." if any(map(is_class, inside)) else ""
+        raise InputError(f"{folder} is not a folder.{holds}{mend}")
+    subjects = read_subjects(root)
     samples = []
     for class_folder in _folders(folder):
         expression = _class_name(class_folder, split)
@@ -54,12 +56,55 @@ def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
         )
     found = {s.expression for s in samples}
     if split is not None:  # a class may be absent from one split, and labels must not move because of it
-        found |= {_class_name(c, s.name) for s in _folders(root) for c in _folders(s)}
+        found |= {_class_name(c, s.name) for s in split_folders(root) for c in _folders(s)}
     return FaceSet("folder", split or "all", tuple(e for e in EXPRESSIONS if e in found), tuple(samples))
 
 
+def is_class(folder: Path) -> bool:
+    """Whether a folder has the name of a class."""
+    try:
+        return bool(canonical(folder.name))
+    except InputError:
+        return False
+
+
+def split_folders(root: Path) -> list[Path]:
+    """The folders that hold class folders; others, such as a prepared set, are not looked into."""
+    return [folder for folder in _folders(root) if any(map(is_class, _folders(folder)))]
+
+
+def class_folders(root: Path, split: str) -> list[Path]:
+    """The class folders of a split, or right under the root (``all``)."""
+    return _folders(root if split == "all" else root / split)
+
+
+def read_subjects(root: Path) -> dict[str, str | None]:
+    """Subjects by picture, a path relative to the root, as ``subjects.csv`` there says; empty without it.
+
+    Raises:
+        InputError: It is no UTF-8, lacks a column, or gives a picture two subjects.
+    """
+    path = root / "subjects.csv"
+    if not path.is_file():
+        return {}
+    subjects = {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte-order mark in front
+            reader = csv.DictReader(file)
+            if not {"image", "subject"} <= set(reader.fieldnames or ()):
+                found = ", ".join(reader.fieldnames or ())
+                raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so.")
+            for row in reader:
+                subject = row["subject"] or None
+                if subjects.setdefault(row["image"], subject) != subject:
+                    raise InputError(f"{path}: {row['image']} has two subjects. Keep one line of it.")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not in UTF-8 ({error}). Save it so.") from error
+    return subjects
+
+
 def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "__MACOSX")
 
 
 def _class_name(folder: Path, split: str | None) -> str:
@@ -70,15 +115,3 @@ def _class_name(folder: Path, split: str | None) -> str:
         is_split = inside and split is None
         hint = f" If it is a split, name it: its folders are {', '.join(inside[:8])}." if is_split else ""
         raise InputError(f"{folder}: {error}{hint}") from None
-
-
-def _subjects(root: Path) -> dict[str, str | None]:
-    path = root / "subjects.csv"
-    if not path.is_file():
-        return {}
-    with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte-order mark in front
-        reader = csv.DictReader(file)
-        if not {"image", "subject"} <= set(reader.fieldnames or ()):
-            found = ", ".join(reader.fieldnames or ())
-            raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so.")
-        return {row["image"]: row["subject"] or None for row in reader}

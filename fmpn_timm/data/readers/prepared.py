@@ -1,13 +1,12 @@
 """Prepared sets: what `fmpn data prepare` wrote, of any data set."""
 
-import json
 import os
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from fmpn_timm.data.prepare import decode_face, read_face
+from fmpn_timm.data.prepare import decode_face, read_face, read_info
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
@@ -32,7 +31,7 @@ def read_prepared(root: str | Path, split: str = "train", fold: int | None = Non
         InputError: No prepared set, an unfinished one, or no such split or fold.
     """
     root = Path(root)
-    info = _info(root)
+    info = read_info(root)
     stored = split
     if fold is not None:
         if split not in ("train", "test"):
@@ -75,18 +74,11 @@ def prepared_folds(root: str | Path) -> tuple[int, ...]:
     Raises:
         InputError: No prepared set, or one without folds.
     """
-    entry = next(iter(_info(Path(root))["splits"].values()), {"shards": ()})
+    entry = next(iter(read_info(Path(root))["splits"].values()), {"shards": ()})
     folds = {values["fold"] for name in entry["shards"] for values in _rows(Path(root) / "data" / name)} - {None}
     if not folds:
         raise InputError(f"{root} was prepared without folds. Prepare it with --protocol.")
     return tuple(sorted(folds))
-
-
-def _info(root: Path) -> dict:
-    path = root / "prepared.json"
-    if not path.is_file():
-        raise InputError(f"{root} holds no prepared.json: give the folder that `fmpn data prepare` wrote.")
-    return json.loads(path.read_text())
 
 
 def _rows(path: Path) -> list[dict]:

@@ -184,3 +184,25 @@ def test_an_empty_subject_is_nobody(root):
     (root / "subjects.csv").write_text("image,subject\ntrain/happy/a.png,\ntrain/happy/b.png,ann\n")
     subjects = [s.subject for s in read_image_folder(root, "train").samples]
     assert subjects == [None, None, "ann", None]
+
+
+def test_other_folders_beside_the_splits_are_left_alone(root):
+    """A prepared set, or what an archive leaves behind, is no split."""
+    classes = read_image_folder(root, "train").classes
+    (root / "prep/data").mkdir(parents=True)
+    (root / "__MACOSX/train/happy").mkdir(parents=True)
+    assert read_image_folder(root, "train").classes == classes
+
+
+def test_a_split_of_a_folder_without_splits(root):
+    with pytest.raises(InputError, match=r"holds: .*It has no splits: read all of it \(split all\)"):
+        read_image_folder(root / "train", "train")
+
+
+def test_bad_lines_of_subjects_are_reported(root):
+    (root / "subjects.csv").write_text("image,subject\na.png,A\na.png,B\n")
+    with pytest.raises(InputError, match=r"subjects.csv: a.png has two subjects"):
+        read_image_folder(root, "train")
+    (root / "subjects.csv").write_bytes("image,subject\na.png,M\xfcller\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"subjects.csv is not in UTF-8 .*Save it so"):
+        read_image_folder(root, "train")
