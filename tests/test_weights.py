@@ -41,6 +41,21 @@ def test_timm_loads_it_without_a_network(offline, monkeypatch, tmp_path):
             assert model(torch.rand(1, 3, 48, 48)).shape == (1, len(EXPRESSIONS))
 
 
+def test_timms_own_scripts_load_it(offline, monkeypatch, tmp_path):
+    """They resolve a name into the registry's whole config first, with what the command line changes of it."""
+    monkeypatch.setattr(zoo, "CHECKOUT", tmp_path)
+    name = DEFAULT_MODEL.partition(".")[0]
+    whole = timm.get_pretrained_cfg(name)
+    for cfg in (whole, whole.to_dict(), dict(whole.to_dict(), crop_pct=0.5)):
+        model = timm.create_model(name, pretrained=True, pretrained_cfg=cfg).eval()
+        with torch.no_grad():
+            assert model(torch.rand(1, 3, 48, 48)).shape == (1, len(EXPRESSIONS))
+    assert model.pretrained_cfg["crop_pct"] == 0.5
+    resolve = getattr(timm.models, "resolve_model_input_args", None)  # of newer ones
+    if resolve is not None:
+        timm.create_model(pretrained=True, **resolve(name, {}))
+
+
 def test_it_recognises_drawn_expressions_without_a_network(offline):
     # it has seen no drawing, and which are hard is no test; MTCNN, for YuNet's file may not be there
     prediction = Predictor(detector=create_detector("mtcnn"))(draw_people())

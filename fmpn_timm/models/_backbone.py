@@ -9,12 +9,14 @@ import torch
 import torch.nn as nn
 from timm.models import build_model_with_cfg, get_pretrained_cfg
 
-from ._published import create_published, wants_published
+from ._published import create_published, registered_cfg, wants_published
 
 __all__ = ["OnBackbone", "backbone_cfg", "build_on_backbone", "prefixed"]
 
 PREFIX = "backbone."
 HOSTS = ("fmpn", "msca")  # names that begin so stand on a backbone and are none
+#: What a model hands on to its backbone of its own arguments.
+HANDED_ON = ("in_chans", "num_classes", "global_pool", "img_size", "drop_rate", "drop_path_rate")
 ANY_BACKBONE = ("fmpn", "fmpn_lite", "msca")  # of these the caller chooses it
 
 
@@ -35,6 +37,11 @@ class OnBackbone(nn.Module):
 
     def _saved_args(self, args: Dict[str, Any]) -> Dict[str, Any]:
         """Arguments that rebuild the model, from those it was created with."""
+        # timm notes on the backbone what reset_classifier and set_input_size changed in it (ViT: fc_norm).
+        recorded = getattr(self.backbone, "_model_args", {})
+        changed = {k: v for k, v in recorded.items() if k not in HANDED_ON}
+        if changed:
+            args["backbone_kwargs"] = {**(args.get("backbone_kwargs") or {}), **changed}
         return args
 
     @property
@@ -102,9 +109,15 @@ def build_on_backbone(
         return create_published(variant, **kwargs)
     if pretrained or kwargs.get("pretrained_model_args") is not None:
         kwargs["pretrained_backbone"] = False  # the model's own weights, or a saved model's, replace the backbone's
-    # the config of a model on any backbone follows from that one
-    if variant in ANY_BACKBONE and not isinstance(kwargs.get("pretrained_cfg"), dict):
-        kwargs["pretrained_cfg_overlay"] = dict(cfg(backbone), **(kwargs.get("pretrained_cfg_overlay") or {}))
+    given = kwargs.get("pretrained_cfg")
+    registered = registered_cfg(kwargs)
+    # the config of a model on any backbone follows from that one, but for what a caller has changed
+    if variant in ANY_BACKBONE and (registered or not isinstance(given, dict)):
+        own = cfg(backbone)
+        if registered:
+            default = get_pretrained_cfg(variant).to_dict()
+            own = {key: value for key, value in own.items() if registered.get(key) == default.get(key)}
+        kwargs["pretrained_cfg_overlay"] = dict(own, **(kwargs.get("pretrained_cfg_overlay") or {}))
     model = build_model_with_cfg(
         model_cls,
         variant,

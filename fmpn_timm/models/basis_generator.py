@@ -95,7 +95,7 @@ class BasisMaskGenerator(nn.Module):
         mask = _move(mask, self.geometry(features))
         correction = (self.correction(features) @ self.maps.flatten(1)).unflatten(1, self.maps.shape[-2:]).unsqueeze(1)
         correction = F.interpolate(correction, size=mask.shape[-2:], mode="bilinear", align_corners=False)
-        mask = (torch.logit(mask.float(), eps=0.02) + correction).sigmoid()
+        mask = (torch.logit(mask.float(), eps=0.02) + correction).sigmoid().to(grey.dtype)
         return F.interpolate(mask, size=grey.shape[-2:], mode="bilinear", align_corners=False)
 
 

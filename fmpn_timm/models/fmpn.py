@@ -143,13 +143,7 @@ class FMPN(OnBackbone):
         width, blocks = self._generator_size
         mean, std = self._backbone_norm
         args = dict(args, generator_width=width, generator_blocks=blocks, backbone_mean=mean, backbone_std=std)
-        # timm notes on the backbone what reset_classifier and set_input_size changed in it (ViT: fc_norm).
-        recorded = getattr(self.backbone, "_model_args", {})
-        ours = ("num_classes", "global_pool", "img_size", "drop_rate", "drop_path_rate")
-        changed = {k: v for k, v in recorded.items() if k not in ours}
-        if changed:
-            args["backbone_kwargs"] = {**(args.get("backbone_kwargs") or {}), **changed}
-        return args
+        return super()._saved_args(args)
 
     @property
     def num_classes(self) -> int:

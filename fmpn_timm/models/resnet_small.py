@@ -68,5 +68,5 @@ default_cfgs = generate_default_cfgs({"resnet18_small": _cfg()})
 
 @register_model
 def resnet18_small(pretrained: bool = False, **kwargs) -> SmallResNet:
-    """ResNet-18 for small pictures: 5.1 M parameters."""
+    """ResNet-18 for small pictures: 5.2 M parameters without a head."""
     return build_model_with_cfg(SmallResNet, "resnet18_small", pretrained, **kwargs)

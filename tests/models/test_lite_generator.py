@@ -29,6 +29,17 @@ def test_mask_has_the_face_s_size_and_range(kind, size, stride):
     assert mask.shape == (2, 1, *size) and mask.min() >= 0 and mask.max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_mask_has_the_face_s_type(kind, dtype):
+    assert kind(4, 1, 2).to(dtype)(torch.rand(2, 1, 32, 32, dtype=dtype)).dtype == dtype
+
+
+def test_the_small_model_takes_each_generator():
+    for generator in ("paper", "lite", "basis"):
+        model = timm.create_model("fmpn_lite_resnet18_small", generator=generator, generator_width=4)
+        assert model(torch.rand(1, 3, 48, 48)).shape == (1, 7)
+
+
 def test_it_costs_a_thousandth_of_the_paper_s(kind):
     assert gmacs(kind(device="meta"), 1, 299, 299) < gmacs(MaskGenerator(device="meta"), 1, 299, 299) / 500
 

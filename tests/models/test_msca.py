@@ -67,6 +67,24 @@ def test_generic_name_takes_the_config_of_its_backbone():
     assert create_model("msca", backbone="test_vit", device="meta").pretrained_cfg["input_size"] == (3, 160, 160)
 
 
+def test_timms_own_scripts_have_the_config_of_the_backbone():
+    """They hand on the registry's whole config, with what the command line changes of it."""
+    cfg = dict(timm.get_pretrained_cfg("msca").to_dict(), crop_pct=0.5)
+    model = create_model("msca", backbone="test_vit", device="meta", pretrained_cfg=cfg)
+    assert model.pretrained_cfg["input_size"] == (3, 160, 160) and model.pretrained_cfg["crop_pct"] == 0.5
+    assert model.pretrained_cfg["mean"] == timm.get_pretrained_cfg("test_vit").mean
+
+
+def test_a_rebuilt_backbone_survives_a_round_trip(tmp_path):
+    small = dict(embed_dim=12, depths=(1, 1), num_heads=(1, 1))
+    model = create_model("msca", backbone="swin_tiny_patch4_window7_224", img_size=56, backbone_kwargs=small, **SMALL)
+    model.eval().set_input_size((64, 64), window_size=(4, 4))
+    save_model(model, tmp_path / "model", tuple("abcdefg"), 64, 1.0)
+    face = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True).eval()(face), model(face))
+
+
 @pytest.mark.parametrize("backbone", ["resnet181", "msca", "msca_resnet18", "fmpn", ""])
 def test_backbone_that_is_none_is_refused(backbone):
     with pytest.raises(ValueError, match="Unknown backbone"):

@@ -13,7 +13,7 @@ from fmpn_timm.errors import InputError
 from tests.data.readers.base import ReaderTests
 
 if importlib.util.find_spec("scipy"):  # whole, before a stand-in takes its place: half of it would stay behind
-    import scipy.io  # noqa: F401
+    import scipy.io
 
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 N = 40
