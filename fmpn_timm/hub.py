@@ -318,6 +318,8 @@ def _file(source: str, file: str, cache_dir: str | Path | None = None) -> Path:
 def _check_config(config: dict[str, Any], path: Path) -> None:
     """Refuse a config.json that names no model, or has weights read from anywhere but its own folder."""
     arch = config.get("architecture") or (config.get("pretrained_cfg") or {}).get("architecture")
+    if arch is None and (path.parent / "model" / "config.json").is_file():
+        raise InputError(f"{path.parent} is a run: give its model, {path.parent / 'model'}.")
     if not isinstance(arch, str) or not timm.is_model(arch):
         raise InputError(
             f"{path} names the architecture {arch!r}, which neither timm {timm.__version__} nor fmpn-timm knows: "

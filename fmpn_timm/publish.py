@@ -78,7 +78,7 @@ def publish(
         InputError: The folder is not fit to be published, or the upload failed; the message says what to do.
     """
     _check_repo_id(repo_id)
-    out = Path(out) if out else None
+    out = Path(out).resolve() if out else None
     staged = out.with_name(f".{out.name}.partial") if out else Path(tempfile.mkdtemp(prefix="fmpn-publish-"))
     kept = None
     try:

@@ -27,11 +27,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
     Args:
         length: Number of faces.
         seed: Seed of the run.
+        used: How many of them an epoch has, others in each; all if None.
     """
 
-    def __init__(self, length: int, seed: int):
+    def __init__(self, length: int, seed: int, used: int | None = None):
         self.length = length
         self.seed = seed
+        self.used = length if used is None else used
         self.epoch = 0
         self.start = 0
 
@@ -40,10 +42,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __len__(self) -> int:
         """Faces of a whole epoch."""
-        return self.length
+        return self.used
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
         order = torch.randperm(self.length, generator=generator)
-        for index in order[self.start:].tolist():
+        for index in order[self.start:self.used].tolist():
             yield index, mix_seeds(self.seed, self.epoch, index)

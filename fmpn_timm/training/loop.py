@@ -79,6 +79,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
     if config.epochs < 1:
         raise InputError(f"--epochs {config.epochs}: a run has at least one, of which the best is kept.")
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f"--seed {config.seed}: give a number from 0 to {2**32 - 1}.")
     if config.size > config.load_size:
         raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise it.")
     accelerator = create_accelerator(
@@ -93,8 +95,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
     config = _choose_folder(config, accelerator)
     folder = config.folder
     if (folder / "summary.json").is_file():
+        summary = json.loads((folder / "summary.json").read_text())
+        _check_unchanged(folder / "summary.json", summary["config"], config.decisive())
         accelerator.print(f"{folder} is finished; its summary stands.")
-        return json.loads((folder / "summary.json").read_text())
+        return summary
     set_seed(config.seed)
 
     try:
@@ -300,12 +304,14 @@ class Run:
             faces, self.data.classes, transform, masks, soft, config.cache, with_neutral, stand_in=True,
             draws=DRAWS if later else 0,
         )
-        if train and len(dataset) < batch_size * self.accelerator.num_processes:
-            raise InputError(f"{len(dataset)} training faces do not fill a batch of {batch_size}: lower --batch_size.")
+        of_update = batch_size * self.accelerator.num_processes * config.accumulate
+        if train and len(dataset) < of_update:
+            raise InputError(f"{len(dataset)} training faces do not fill a batch of {of_update}: lower --batch_size.")
+        whole = len(dataset) // of_update * of_update  # what would fill a part of an update is left out
         return DataLoader(
             dataset,
             batch_size=batch_size if train else 2 * batch_size,
-            sampler=EpochSampler(len(dataset), config.seed) if train else None,
+            sampler=EpochSampler(len(dataset), config.seed, whole) if train else None,
             drop_last=train,
             generator=torch.Generator(),  # or else each pass draws a random number that others miss
             num_workers=config.workers,

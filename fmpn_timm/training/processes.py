@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 
 from fmpn_timm.errors import InputError
@@ -33,5 +34,7 @@ def create_accelerator(timeout: int = 600, **options: Any) -> Accelerator:
               "torchrun --nproc_per_node 2 train.py", file=sys.stderr)
     # without a word of the CPU, Accelerate takes each process of a machine without GPUs for the only one
     cpu = launched and not torch.accelerator.is_available()
+    if "mixed_precision" in options and AcceleratorState._shared_state:  # an earlier run of this process had its own
+        AcceleratorState._reset_state()
     wait = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout))
     return Accelerator(cpu=cpu, kwargs_handlers=[wait], **options)

@@ -111,16 +111,9 @@ def create_model(
     initial = None
     if config.init is not None:
         check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
-        initial = load_model(config.init, num_classes=len(classes))
-        if config.arm == "cnn" and isinstance(initial, FMPN):
-            initial = initial.backbone
-        if isinstance(initial, MODELS[config.arm]):
+        initial = _initial_model(config, classes)
+        if config.arm == "cnn" or isinstance(initial, MODELS[config.arm]):
             return initial
-        if config.arm in WITHOUT_BACKBONE:  # they have no backbone to give the weights to
-            raise InputError(
-                f"--init {config.init}: a {type(initial).__name__} cannot be trained as --arm {config.arm}. "
-                f"Give weights of a {MODELS[config.arm].__name__}, or another --arm."
-            )
     name, kwargs = _name_and_options(config, len(classes))
     sized = name if config.arm in WITHOUT_BACKBONE else config.backbone
     if timm.is_model(sized) and timm.get_pretrained_cfg_value(sized, "fixed_input_size"):
@@ -146,6 +139,32 @@ def create_model(
         ) from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: {error} Check --size, --model_kwargs, --backbone and --backbone_kwargs.") from error
+
+
+def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
+    """The model of ``--init``: one of the configured arm, or a plain classifier for its backbone."""
+    initial = load_model(config.init, num_classes=len(classes))
+    if (initial.pretrained_cfg.get("label_names") or list(classes)) != list(classes):
+        initial.reset_classifier(len(classes))  # its logits are of other classes, though there may be as many
+    if config.arm == "cnn" and isinstance(initial, FMPN):
+        initial = initial.backbone
+        if isinstance(initial.get_classifier(), CosineLinear):  # which is no part of a plain timm model
+            initial.reset_classifier(len(classes))
+    fits = config.arm != "cnn" and isinstance(initial, MODELS[config.arm])
+    plain = config.arm not in WITHOUT_BACKBONE and not isinstance(initial, (FMPN, MSCA, DeRL, FN2EN))
+    if not (fits or plain):
+        wanted = "plain timm model" if config.arm == "cnn" else MODELS[config.arm].__name__
+        raise InputError(f"--init {config.init}: a {type(initial).__name__} cannot be trained as --arm {config.arm}. "
+                         f"Give weights of a {wanted}, or another --arm.")
+    if config.arm in WITHOUT_BACKBONE:
+        return initial
+    backbone = getattr(initial, "backbone", initial).pretrained_cfg
+    if backbone["architecture"] != config.backbone.partition(".")[0]:
+        raise InputError(f"--init {config.init}: its weights are not of --backbone {config.backbone}, but of "
+                         f"{backbone['architecture']}: give that.")
+    if backbone.get("fixed_input_size") and hasattr(initial, "set_input_size"):
+        initial.set_input_size(img_size=config.size)
+    return initial
 
 
 def _masks_to_mix(config: TrainConfig, priors: MaskSet | None) -> torch.Tensor:

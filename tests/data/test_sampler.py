@@ -22,6 +22,15 @@ def test_an_epoch_goes_on_where_it_was_left():
         assert list(sampler) == whole[start:] and len(sampler) == 10
 
 
+def test_an_epoch_of_whole_updates_leaves_others_out_each_time():
+    sampler = EpochSampler(10, seed=0, used=8)
+    epochs = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        epochs.append({index for index, _ in sampler})
+    assert len(sampler) == 8 and [len(faces) for faces in epochs] == [8, 8] and epochs[0] != epochs[1]
+
+
 def test_seeds_do_not_meet():
     assert len({mix_seeds(a, b) for a in range(20) for b in range(20)}) == 400
     assert len({mix_seeds(*[0] * n) for n in range(1, 6)}) == 5

@@ -307,6 +307,27 @@ def test_modern_recipe_options_run_together(config):
     assert summary["split"]["selected on"] == summary["split"]["reported on"] == "0.3 of train (seed 0)"
 
 
+def test_a_finished_run_stands_for_its_own_options_alone(config):
+    config = dataclasses.replace(config, resume="auto", epochs=1)
+    assert train(config) == train(dataclasses.replace(config, workers=0))
+    with pytest.raises(InputError, match=r"belongs to another configuration \(lr: .*Give the same options"):
+        train(dataclasses.replace(config, lr=0.5))
+
+
+def test_accumulated_steps_are_the_updates_of_whole_batches(config):
+    """As many of them, with the same rates, though the faces do not come out even."""
+    done = {}
+    for accumulate in (1, 4):
+        of = dataclasses.replace(config, name=f"by-{accumulate}", arm="cnn", epochs=1, batch_size=12,
+                                 accumulate=accumulate)
+        train(of)
+        state, = (of.folder / "checkpoints").glob("*/state.json")
+        done[accumulate] = json.loads(state.read_text())["scheduler"]["last_epoch"]
+    assert done[1] == done[4] > 1
+    with pytest.raises(InputError, match="do not fill a batch of 1000"):
+        train(dataclasses.replace(of, name="large", batch_size=1000, accumulate=100))
+
+
 def test_fine_tuning_from_a_saved_model(config):
     train(dataclasses.replace(config, epochs=1))
     tuned = dataclasses.replace(config, name="tuned", init=f"local-dir:{config.folder / 'model'}", lr=0.0, mask_lr=0.0,

@@ -18,3 +18,7 @@ def test_a_launcher_that_starts_one_process_only_is_told_of(monkeypatch, capsys)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert create_accelerator().num_processes == 1
     assert "torchrun --nproc_per_node" in capsys.readouterr().err
+
+
+def test_runs_of_one_process_have_each_their_own_precision():
+    assert [create_accelerator(mixed_precision=p).mixed_precision for p in ("no", "bf16", "no")] == ["no", "bf16", "no"]

@@ -78,6 +78,50 @@ def evaluated(config: TrainConfig, capsys, *options: str) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+# The initial weights, by --init
+
+
+def test_other_classes_have_a_classifier_of_their_own(config, teacher):
+    """Though there are as many of them: rows of its weights stand for names."""
+    config, trained = dataclasses.replace(config, arm="cnn", init=teacher), timm.create_model(teacher, pretrained=True)
+    for classes, same in ((CLASSES, True), (("happiness", "fear", "contempt"), False)):
+        model = create_model(config, classes, None)
+        assert torch.equal(model.fc.weight, trained.fc.weight) == same
+        assert torch.equal(model.conv1[0].weight, trained.conv1[0].weight)
+
+
+@pytest.mark.parametrize("arm", ["cnn", "fmpn", "derl"])
+def test_weights_of_another_system_are_refused(config, tmp_path, arm):
+    save_model(timm.create_model("msca", backbone="test_resnet", num_classes=3), tmp_path / "msca", CLASSES, 32, 0.9)
+    with pytest.raises(InputError, match=f"a MSCA cannot be trained as --arm {arm}. Give weights of a"):
+        create_model(dataclasses.replace(config, arm=arm, init=f"local-dir:{tmp_path / 'msca'}"), CLASSES, None)
+
+
+def test_weights_of_another_backbone_are_refused(config, teacher):
+    for arm in ("cnn", "fmpn"):
+        with pytest.raises(InputError, match="not of --backbone resnet10t, but of test_resnet: give that"):
+            create_model(dataclasses.replace(config, arm=arm, init=teacher, backbone="resnet10t"), CLASSES, None)
+
+
+def test_a_backbone_alone_leaves_the_cosine_head_behind(config, tmp_path):
+    model = timm.create_model("fmpn", backbone="test_resnet", num_classes=3, generator_width=4, cosine_head=True)
+    save_model(model, tmp_path / "cosine", CLASSES, 32, 0.9)
+    alone = create_model(dataclasses.replace(config, arm="cnn", init=f"local-dir:{tmp_path / 'cosine'}"), CLASSES, None)
+    save_model(alone, tmp_path / "alone", CLASSES, 32, 0.9)
+    again = timm.create_model(f"local-dir:{tmp_path / 'alone'}", pretrained=True)
+    assert torch.equal(again.conv1[0].weight, model.backbone.conv1[0].weight) and again.fc.out_features == 3
+
+
+@pytest.mark.parametrize("arm", ["cnn", "no_prior"])
+def test_initial_weights_at_another_size(config, tmp_path, arm):
+    fixed = {"dynamic_img_size": False}
+    small = timm.create_model("test_vit", num_classes=3, img_size=32, **fixed)
+    save_model(small, tmp_path / "vit", CLASSES, 32, 0.9)
+    config = dataclasses.replace(config, arm=arm, init=f"local-dir:{tmp_path / 'vit'}", backbone="test_vit", size=48,
+                                 load_size=48, backbone_kwargs=fixed)
+    assert create_model(config, CLASSES, None)(torch.rand(1, 3, 48, 48)).shape == (1, 3)
+
+
 # The loss, by --loss
 
 
