@@ -1,5 +1,6 @@
 """Predictions as pictures to look at: boxes, labels, and where the face moved."""
 
+import hashlib
 import os
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +26,8 @@ COLORS = dict(zip(EXPRESSIONS, ((210, 210, 210), (240, 228, 66), (240, 165, 30),
 OTHER, PLATE, TEXT, NOTE = (255, 255, 255), (18, 18, 18, 215), (255, 255, 255), (255, 214, 130)
 #: The strongest motion of a face is drawn this opaque; one that is weaker everywhere than 0.2 is drawn fainter.
 OPACITY, FULL_MOTION = 0.55, 0.2
+#: Bytes of a file name: file systems bear 255, and a file that is not complete yet has a longer one.
+LONGEST = 240
 
 
 def draw_prediction(picture: np.ndarray, prediction: PicturePrediction) -> np.ndarray:
@@ -82,7 +85,18 @@ def drawn_path(folder: str | Path, name: str, suffix: str = "", common: str = ""
         common: Beginning of the name that is left out.
     """
     parts = [part for part in Path(name.removeprefix(common)).parts if part.strip("./")]
-    return Path(folder, *parts[:-1], f"{parts[-1] if parts else 'picture'}{suffix}")
+    return Path(folder, *parts[:-1], _short(parts[-1] if parts else "picture", suffix))
+
+
+def _short(name: str, suffix: str) -> str:
+    """A name with a suffix; where file systems would not bear it, its beginning and a checksum."""
+    whole = name.encode(errors="backslashreplace")
+    room = LONGEST - len(suffix)
+    if len(whole) <= room:
+        return f"{name}{suffix}"
+    ending = Path(name).suffix if len(Path(name).suffix) < 8 else ""
+    checksum = f"~{hashlib.sha256(whole).hexdigest()[:8]}"
+    return f"{whole[:room - len(checksum) - len(ending)].decode(errors='ignore')}{checksum}{ending}{suffix}"
 
 
 def write_picture(picture: np.ndarray, path: str | Path) -> None:

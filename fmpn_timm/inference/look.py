@@ -17,7 +17,7 @@ from .neutral import find_neutrals, with_comparisons
 from .page import message, picture_page, video_page
 from .pictures import Unreadable, as_picture
 from .predictor import Predictor
-from .results import FacePrediction, PicturePrediction
+from .results import UNCERTAIN, FacePrediction, PicturePrediction
 from .sources import Frame, Source, frames
 from .timeline import NeutralSheet, Timeline
 from .tracks import Tracker, follow
@@ -156,7 +156,7 @@ def _look_at_video(
             ("Probabilities over time, smoothed, one band for each person", timeline),
             ("Each expression beside the person's neutral face", sheet),
         ) if made.path.exists()]
-    rows = tuple(person.row() for _, person in sorted(people.items()))
+    rows = tuple(person.row(predictor.abstain) for _, person in sorted(people.items()))
     summary = (f"{last:.1f} s of video, of which {looked} frames were looked at: "
                f"{len(rows)} {'person' if len(rows) == 1 else 'people'}.")
     if last > MAX_SECONDS - 1:
@@ -199,7 +199,8 @@ class _Person:
         for name, probability in face.probabilities.items():
             self.sums[name] = self.sums.get(name, 0.0) + probability
 
-    def row(self) -> dict[str, Any]:
+    def row(self, abstain: float | None) -> dict[str, Any]:
         means = {name: total / self.frames for name, total in self.sums.items()}
+        label = max(means, key=means.get)
         return {"track": self.track, "from": self.start, "to": self.end, "frames": self.frames,
-                "label": max(means, key=means.get), **means}
+                "label": UNCERTAIN if abstain is not None and means[label] < abstain else label, **means}

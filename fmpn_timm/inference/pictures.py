@@ -2,7 +2,6 @@
 
 import io
 import os
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -28,15 +27,17 @@ def as_picture(picture: Any) -> np.ndarray:
     """A picture as RGB uint8 (H, W, 3).
 
     Args:
-        picture: A path; the bytes of a picture file; a Pillow image; a NumPy array, uint8, RGB (H, W, 3) (not OpenCV's
-            BGR) or grey (H, W); or a tensor, RGB (3, H, W), uint8 or floating point in [0, 1].
+        picture: A path; an open picture file (binary), or its bytes; a Pillow image; a NumPy array, uint8, RGB
+            (H, W, 3) (not OpenCV's BGR) or grey (H, W); or a tensor, RGB (3, H, W), uint8 or floating point in [0, 1].
 
     Raises:
         Unreadable: The file is missing, broken, too large to be decoded safely, or no picture.
         InputError: It is something else, or an array or tensor of another type, shape or range.
     """
-    if isinstance(picture, (str, Path)):
-        return _decoded(_file(picture))
+    if isinstance(picture, (str, os.PathLike)):
+        return _decoded(_file(os.fspath(picture)))
+    if hasattr(picture, "read"):
+        picture = picture.read()
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return _decoded(io.BytesIO(picture))
     if isinstance(picture, Image.Image):
@@ -45,9 +46,8 @@ def as_picture(picture: Any) -> np.ndarray:
         return _from_tensor(picture)
     if isinstance(picture, np.ndarray):
         return _from_array(picture)
-    raise InputError(
-        f"A picture is a path, bytes, a Pillow image, a NumPy array or a tensor, not {type(picture).__name__}."
-    )
+    raise InputError("A picture is a path, a binary file or its bytes, a Pillow image, a NumPy array or a tensor, not "
+                     f"{type(picture).__name__}.")
 
 
 def lit_up(picture: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def lit_up(picture: np.ndarray) -> np.ndarray:
     return picture if mean >= DARK else cv2.convertScaleAbs(picture, alpha=LIT / max(mean, 1))
 
 
-def _file(path: str | Path) -> str:
+def _file(path: str) -> str:
     try:
         if not os.path.isfile(path):  # a pipe or a device would have us wait for ever
             raise Unreadable("no such file" if not os.path.exists(path) else "this is no file")

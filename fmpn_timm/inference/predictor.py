@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,7 +30,7 @@ __all__ = ["DEFAULT_MODEL", "Predictor", "default_recipe"]
 #: The model that is taken where none is named.
 DEFAULT_MODEL = "fmpn_lite_resnet18_small.ferplus"
 
-ONE = (str, bytes, bytearray, memoryview, Path, Image.Image, np.ndarray, torch.Tensor)
+ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, np.ndarray, torch.Tensor)
 #: Score of a picture's largest face below which the picture is looked at turned too, and by how much that must be
 #: surer. YuNet gives upright faces of photos some 0.95; of those that lie or stand on their heads it gives landmarks as
 #: if they were upright, and 0.74 to 0.91.
@@ -44,12 +43,12 @@ class Predictor:
     """Says what faces in pictures express.
 
     Called with one picture it returns a ``PicturePrediction``, with a list (or any iterable but an array or tensor) a
-    list of them in the same order. A picture is a path, the bytes of a picture file, a Pillow image, a NumPy array
-    (uint8, **RGB** (H, W, 3) or grey (H, W)) or a tensor (RGB (3, H, W), uint8, or floating point in [0, 1]). A file
-    that cannot be read gives a prediction without faces whose ``reason`` begins with "cannot be read"; the rest goes
-    on. What is nearly black is lit up for the detector and the model, and a picture that lies on its side or stands on
-    its head is set upright for them. Several threads may call one predictor: detectors bear that, and a lock keeps the
-    model to one batch at a time.
+    list of them in the same order. A picture is a path, an open picture file or its bytes, a Pillow image, a NumPy
+    array (uint8, **RGB** (H, W, 3) or grey (H, W)) or a tensor (RGB (3, H, W), uint8, or floating point in [0, 1]). A
+    file that cannot be read gives a prediction without faces whose ``reason`` begins with "cannot be read"; the rest
+    goes on. What is nearly black is lit up for the detector and the model, and a picture that lies on its side or
+    stands on its head is set upright for them. Several threads may call one predictor: detectors bear that, and a lock
+    keeps the model to one batch at a time.
 
     The detector looks at a copy of the picture (YuNet: longest side at most 1,024 pixels), and the face is cut from the
     picture itself. Faces of less than some 10 pixels in that copy are missed; where small faces in large pictures
@@ -79,7 +78,7 @@ class Predictor:
 
     def __init__(
             self,
-            model: str = DEFAULT_MODEL,
+            model: str | os.PathLike = DEFAULT_MODEL,
             device: str | torch.device | None = None,
             detector: str | Detector | None = None,
             faces: str = "all",
@@ -94,6 +93,7 @@ class Predictor:
             raise InputError(f"batch_size: give at least 1, not {batch_size}.")
         if abstain is not None and not 0 <= abstain <= 1:
             raise InputError(f"abstain: give a probability between 0 and 1, not {abstain}.")
+        model = os.fspath(model)
         self.device = _device(device)
         self.model = load_model(model).eval().to(self.device)
         self.classes = class_names(self.model)
@@ -109,7 +109,7 @@ class Predictor:
         self._lock = threading.Lock()
 
     def __call__(self, pictures: Any) -> PicturePrediction | list[PicturePrediction]:
-        if isinstance(pictures, ONE) or not isinstance(pictures, Iterable):
+        if isinstance(pictures, ONE) or hasattr(pictures, "read") or not isinstance(pictures, Iterable):
             return next(self._predictions([pictures]))
         return list(self._predictions(pictures))
 
@@ -281,7 +281,7 @@ def _create_detector(name: str) -> Detector:
 
 
 def _frame(number: int, picture: Any) -> Frame:
-    name = os.fspath(picture) if isinstance(picture, (str, Path)) else f"picture {number}"
+    name = os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else f"picture {number}"
     try:
         return Frame(name, picture=as_picture(picture))
     except Unreadable as error:

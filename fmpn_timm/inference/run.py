@@ -167,6 +167,12 @@ def predict_sources(
     if outputs.resume and any(source.kind == "camera" for source in sources.values()):
         raise InputError("A camera cannot be gone on with: leave --resume out, and give another file.")
     run = _Run(predictor, outputs, watching, _neutral(predictor, neutral), _common(sources))
+    run.refuse_overwriting(sources.values())
+    done = _done(outputs, predictor.classes)
+    if done and rank == 0:
+        others = f", and {len(done - sources.keys())} that are not among them" * bool(done - sources.keys())
+        print(f"{len(done & sources.keys())} of {_plural(len(sources), 'input')} are done already{others}",
+              file=sys.stderr)
     if processes == 1:
         counts = Counts()
         with ExitStack() as stack:
@@ -176,7 +182,6 @@ def predict_sources(
             run(sources, writers, counts, progress)
         return counts
     parts = [Path(f"{outputs.files[0]}.{i}-of-{processes}") for i in range(processes)]
-    done = _done(outputs, predictor.classes)
     wait(processes)
     names = [name for name in sources if name not in done]
     first, last = (len(names) * i // processes for i in (rank, rank + 1))
@@ -200,8 +205,10 @@ def _check(given: Sequence[str], outputs: Outputs) -> None:
         if os.path.realpath(folder) in inputs:
             raise InputError(f"{folder} holds what is read: give another folder to write to.")
     if not outputs.resume:
-        for path in filter(None, (*outputs.files, outputs.draw, outputs.masks)):
+        for path in outputs.files:
             refuse_existing(path)
+        for folder in filter(None, (outputs.draw, outputs.masks)):
+            refuse_existing(folder, folder=True)
 
 
 def _predictor(model: str, options: dict[str, Any], quiet: bool) -> Predictor:
@@ -240,7 +247,8 @@ def _done(outputs: Outputs, classes: tuple[str, ...]) -> set[str]:
     if not outputs.resume:
         return set()
     kinds = [(CsvRows, outputs.csv), (JsonLines, outputs.json)]
-    return set.intersection(*(kind.finished(path, classes) for kind, path in kinds if path is not None))
+    done = [kind.finished(path, classes) for kind, path in kinds if path is not None]
+    return set.intersection(*done) if done else set()
 
 
 def _neutral(predictor: Predictor, neutral: str | None) -> np.ndarray | str | None:
@@ -318,23 +326,51 @@ class _Run:
     def _tracker(self) -> Tracker:
         return Tracker(self.watching.gap, self.watching.smooth, self.predictor.abstain)
 
-    def _drawings(self, stack: ExitStack, source: Source) -> list[Any]:
-        """What is drawn of a source, each closed by the stack."""
-        if self.outputs.draw is None:
-            return []
+    def refuse_overwriting(self, sources: Iterable[Source]) -> None:
+        """Refuse folders in which a drawing or mask would take the place of an input, or of another's.
+
+        Raises:
+            InputError: One would.
+        """
+        if self.outputs.draw is None and self.outputs.masks is None:
+            return
+        sources = list(sources)
+        read = {os.path.realpath(source.path) for source in sources if source.kind != "camera"}
+        taken = {}
+        for source in sources:
+            masks = self.outputs.masks
+            paths = [] if self.outputs.draw is None else [drawing.path for drawing in self._drawn(source)]
+            if masks is not None:  # those of a video lie in a folder of its own
+                suffix = ".0.png" if source.kind == "picture" else ""
+                paths.append(drawn_path(masks, source.name, suffix, self.common))
+            for path in map(os.path.realpath, paths):
+                if path in read:
+                    raise InputError(f"{path} is an input, and would be written over: give --draw and --masks another "
+                                     "folder.")
+                if path in taken:
+                    whose = f"{taken[path]} and {source.name}" if taken[path] != source.name else "--draw and --masks"
+                    raise InputError(f"{whose} would both be written to {path}: give other folders, or one at a time.")
+                taken[path] = source.name
+
+    def _drawn(self, source: Source) -> list[Any]:
+        """What is drawn of a source."""
         name = source.name.replace("camera:", "camera-") if source.kind == "camera" else source.name
-        moving = source.kind != "picture"
 
         def path(suffix: str, kinds: tuple[str, ...] = ()) -> Path:
             return drawn_path(self.outputs.draw, name, "" if name.lower().endswith(kinds) else suffix, self.common)
 
-        if moving:
+        if source.kind == "picture":
+            drawings = [_DrawnPicture(path(".jpg", (".jpg", ".jpeg", ".png")))]
+        else:
             drawings = [_DrawnVideo(path(".mp4", (".mp4",))),
                         Timeline(path(".timeline.png"), name, self.predictor.classes)]
-        else:
-            drawings = [_DrawnPicture(path(".jpg", (".jpg", ".jpeg", ".png")))]
         if self.neutral is not None:
             drawings.append(NeutralSheet(path(".neutral.png"), name))
+        return drawings
+
+    def _drawings(self, stack: ExitStack, source: Source) -> list[Any]:
+        """What is drawn of a source, each closed by the stack."""
+        drawings = [] if self.outputs.draw is None else self._drawn(source)
         for drawing in drawings:
             stack.push(lambda kind, *_, close=drawing.close: _written(self.outputs.draw, close, kind is None))
         return drawings

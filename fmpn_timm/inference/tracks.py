@@ -155,7 +155,7 @@ class _Track:
         return self.box + np.tile(np.broadcast_to(self.speed, 2), 2) * (now - self.time)
 
     def update(self, now: float, face: FacePrediction, thumbnail: np.ndarray, smooth: float) -> None:
-        passed = now - self.time
+        passed = max(now - self.time, 0.0)
         if passed > 0:
             moved = (face.box[:2] + face.box[2:] - self.box[:2] - self.box[2:]) / 2
             self.speed = self.speed + (1 - math.exp(-passed / SPEED_SECONDS)) * (moved / passed - self.speed)

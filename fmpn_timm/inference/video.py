@@ -247,7 +247,7 @@ def _decoded(av: Any, container: Any) -> Iterator[VideoFrame]:
         raise Unreadable(f"its frames have {stream.width} x {stream.height} pixels, which is too much")
     start = (container.start_time or 0) / 1_000_000
     usual = 1 / float(stream.average_rate or 25)
-    number, now, problem = 0, -usual, ""
+    number, now, shown, problem = 0, -usual, usual, ""
     frames = container.decode(stream)
     while True:
         try:
@@ -257,15 +257,16 @@ def _decoded(av: Any, container: Any) -> Iterator[VideoFrame]:
         except (av.error.FFmpegError, ValueError) as error:
             problem = _words(error)
             break
-        if frame.pts is None:
-            now += usual
-        else:
-            now = max(float(frame.pts * frame.time_base) - start, 0.0)
+        time = now + usual if frame.pts is None else max(float(frame.pts * frame.time_base) - start, 0.0)
+        if number and time < now:  # recordings that were joined: the clock of each begins again
+            start -= now + usual - time
+            time = now + usual
+        now, shown = time, max(float((frame.duration or 0) * (frame.time_base or 0)), usual)
         yield VideoFrame(number, now, _upright(frame, stream.sample_aspect_ratio))
         number += 1
     if not number:
         raise Unreadable(f"the video has no frame that can be decoded{problem and f' ({problem})'}")
-    missing = _length(container, stream) - (now + usual)
+    missing = _length(container, stream) - (now + shown)
     if problem or missing > max(CUT_SECONDS, CUT_FRAMES * usual):
         raise Unreadable(f"the video is cut or broken after {now:.2f} s: {problem or f'{missing:.2f} s are missing'}")
 

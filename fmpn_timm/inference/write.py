@@ -42,13 +42,19 @@ class RowWriter(Protocol):
         """End; without ``complete``, an output that appears only when it is complete does not appear."""
 
 
-def refuse_existing(path: str | Path) -> None:
+def refuse_existing(path: str | Path, folder: bool = False) -> None:
     """Refuse to write over a file or into a folder that holds something.
 
+    Args:
+        path: The file or folder.
+        folder: Which of the two is to be written.
+
     Raises:
-        InputError: It does.
+        InputError: It does, or is the other of the two.
     """
     path = Path(path)
+    if path.exists() and path.is_dir() != folder:
+        raise InputError(f"{path} is a file: give a folder." if folder else f"{path} is a folder: give a file in it.")
     if any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size:
         raise InputError(f"{path} is there already: go on with it by --resume, or give another name.")
 
@@ -70,7 +76,7 @@ class _Lines:
 
     def __init__(self, path: str | Path, classes: tuple[str, ...], resume: bool = False):
         self._name(path, classes)
-        if not resume:
+        if not resume or self.path.is_dir():
             refuse_existing(path)
         self.done, end = self._finished()
         try:
@@ -259,8 +265,9 @@ class Table:
         self.file.flush()
 
     def _print(self, source: str, face: Any, label: str, p: str, notes: str) -> None:
+        encoding = getattr(self.file, "encoding", None) or "utf-8"
         line = f"{source:{self.width}}  {face:>4}  {label:{self.label_width}}  {p:>4}  {notes}".rstrip()
-        print(line, file=self.file)
+        print(line.encode(encoding, "backslashreplace").decode(encoding), file=self.file)
 
 
 def _csv_line(cells: Sequence[Any]) -> bytes:

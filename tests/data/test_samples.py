@@ -156,6 +156,17 @@ def test_turned_photo_is_turned_back(tmp_path, colours, orientation, turns):
     np.testing.assert_array_equal(read_picture(tmp_path / "face.png"), np.rot90(colours, turns))
 
 
+@pytest.mark.parametrize(
+    "other", [struct.pack("<HHI4s", 0x11A, 2, 3, b"72\0\0"), struct.pack("<HHII", 0x100, 2, 2, 65)]
+)
+def test_other_tags_of_a_wrong_type_do_not_matter(tmp_path, other):
+    turned = struct.pack("<HHII", 0x112, 3, 1, 6)
+    tags = sorted([turned, other])
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + b"".join(tags) + bytes(4)
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_picture(tmp_path / "a.jpg").shape == (30, 20, 3)
+
+
 def write_bomb(path: Path, width: int, height: int) -> None:
     """A PNG of some hundred bytes that says it is huge."""
 

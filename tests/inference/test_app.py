@@ -294,3 +294,8 @@ def _post(page, where: str, **options):
 
 def _sizes(folder: Path) -> list[int]:
     return sorted(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def test_people_of_a_video_may_be_uncertain():
+    person = look._Person(0, 0.0, 1.0, 2, {"neutral": 1.2, "fear": 0.8})
+    assert [person.row(abstain)["label"] for abstain in (None, 0.5, 0.7)] == ["neutral", "neutral", "uncertain"]

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -151,6 +152,17 @@ def test_frames_of_a_video_are_not_turned(model):
     predictor = Predictor(model, detector=surer_upright(looked))
     list(predictor.stream([Frame("film", 0.0, marked((20, 10, 40)), number=0)]))
     assert len(looked) == 1
+
+
+def test_files_and_paths_of_all_kinds_are_one_picture(model, predictor, pictures, tmp_path):
+    Image.fromarray(pictures[2]).save(tmp_path / "a.png")
+    entry, = os.scandir(tmp_path)
+    wanted = predictor(pictures[2])
+    with open(entry, "rb") as file:
+        for one in (file, io.BytesIO((tmp_path / "a.png").read_bytes()), entry, tmp_path / "a.png"):
+            assert len(predictor(one).faces) == len(wanted.faces)
+    folder = Path(model.removeprefix("local-dir:"))
+    assert len(Predictor(folder, detector=Marked())(pictures[2]).faces) == len(wanted.faces)
 
 
 def test_faces_of_all_pictures_share_batches(model, predictor, pictures):

@@ -224,6 +224,42 @@ def test_usage(capsys):
         cli.main(["predict", "x.jpg", "--model", "no_such_model"])
 
 
+def test_inputs_are_not_written_over(photos, model, tmp_path, monkeypatch, capsys):
+    """Nor drawings by others, with or without --resume."""
+    monkeypatch.chdir(tmp_path)
+    Path("other").mkdir()
+    Image.fromarray(marked((5, 5, 30))).save("other/0.png")
+    before = Path("photos/0.png").read_bytes()
+    for options in ((), ("--csv", "o.csv", "--resume")):
+        code = predict("photos", "other", "--draw", ".", *options, model=model)
+        assert code != 0 and Path("photos/0.png").read_bytes() == before
+    assert "photos/0.png is an input, and would be written over" in str(code)
+    monkeypatch.chdir(tmp_path / "other")
+    Path("photos").mkdir()
+    Path("0.png").rename("photos/0.png")
+    said = predict("../photos/0.png", "photos/0.png", "--draw", "d", model=model)
+    assert "../photos/0.png and photos/0.png would both be written to" in str(said)
+
+
+def test_going_on_says_what_is_there_already(photos, model, tmp_path, capsys):
+    """So that another folder with the same names is noticed."""
+    out = tmp_path / "o.csv"
+    predict(photos, "--csv", out, model=model)
+    (photos / "sub").rename(tmp_path / "sub")
+    capsys.readouterr()
+    predict(photos, "--csv", out, "--resume", model=model)
+    assert "5 of 5 inputs are done already, and 1 that are not among them" in capsys.readouterr().err
+
+
+def test_names_as_long_as_the_file_system_bears(photos, model, tmp_path):
+    for name in (f"{'a' * 246}.png", f"{'日' * 80}.png"):
+        (photos / name).write_bytes((photos / "0.png").read_bytes())
+    outputs = ("--csv", tmp_path / "o.csv", "--draw", tmp_path / "d", "--masks", tmp_path / "m")
+    assert predict(photos, *outputs, model=model) == 0
+    assert len({row["source"] for row in rows_of(tmp_path / "o.csv")}) == 9
+    assert sum(path.is_file() for path in (tmp_path / "d").rglob("*")) == 9
+
+
 def test_results_within_the_folder_are_not_read_again(photos, model, monkeypatch):
     monkeypatch.chdir(photos)
     for _ in range(2):

@@ -122,6 +122,13 @@ def test_the_raw_answer_stays_beside_the_smoothed_one():
     assert seen.faces[0].smoothed_label == "uncertain"
 
 
+def test_a_clock_that_goes_back_does_no_harm():
+    tracker = Tracker(smooth=0.5)
+    tracker(frame(4.8, face(0, happy=0.9)))
+    smoothed = tracker(frame(0.0, face(0, happy=0.1))).faces[0].smoothed
+    assert all(0 <= p <= 1 for p in smoothed.values())
+
+
 def test_rows_of_a_frame():
     tracker = Tracker()
     tracker(frame(0.0, face(100), face(300, subject=1)))

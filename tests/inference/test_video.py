@@ -62,6 +62,32 @@ def test_times_are_those_of_the_container(tmp_path, name, codec):
         np.testing.assert_array_equal(frame.picture, picture)
 
 
+def test_joined_recordings_go_on(tmp_path):
+    """Their clock begins again in the middle; times do not."""
+    half = write_film(tmp_path / "half.ts", NOISE[:10], codec="mpeg2video").read_bytes()
+    (tmp_path / "both.mts").write_bytes(half + half)
+    frames, problem = read(tmp_path / "both.mts")
+    times = np.array([frame.time for frame in frames])
+    assert not problem and len(times) >= 18 and (np.diff(times) > 0).all() and times[-1] == pytest.approx(1.9, abs=0.25)
+
+
+def test_a_last_frame_that_is_held_is_no_cut(tmp_path):
+    tick = Fraction(1, 1000)
+    with av.open(str(tmp_path / "held.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.codec_context.time_base = 48, 64, tick
+        packets = []
+        for i, picture in enumerate(NOISE[:10]):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = 100 * i, tick
+            packets += stream.encode(frame)
+        for packet in (packets := packets + stream.encode(None)):
+            packet.duration = 5000 if packet is packets[-1] else 100
+            container.mux(packet)
+    frames, problem = read(tmp_path / "held.mp4")
+    assert len(frames) == 10 and not problem
+
+
 @pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV writes no display matrix")
 @pytest.mark.parametrize("mirrored", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])

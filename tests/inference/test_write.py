@@ -174,6 +174,19 @@ def test_a_full_disk_is_one_line(tmp_path):
         writer.write(PICTURES[0])
 
 
+@pytest.mark.parametrize("kind", [CsvRows, JsonLines, JsonArray, ParquetRows])
+def test_a_folder_is_no_file(tmp_path, kind):
+    with pytest.raises(InputError, match="is a folder: give a file in it"):
+        kind(tmp_path, CLASSES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_in_an_encoding_without_the_letters():
+    text = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    write_all(Table(CLASSES, 10, text), [picture("日本.jpg")])
+    assert rb"\u65e5\u672c.jpg" in text.buffer.getvalue()
+
+
 def test_table():
     file = io.StringIO()
     write_all(Table(CLASSES, 8, file))
