@@ -676,8 +676,10 @@ def _priors_build(options: argparse.Namespace) -> None:
     limits = None if options.keep_all else LIMITS
     reader_options = _options(options.option)
     if options.dataset == "prepared" and options.fold:
-        numbers = prepared_folds(options.root) if options.root else ()
-        folds = {str(n): read_faces("prepared", options.root, fold=n, **reader_options) for n in numbers}
+        if not options.root:
+            raise InputError("Where is the prepared set? Give its folder with --root.")
+        folds = {str(n): read_faces("prepared", options.root, **{**reader_options, "fold": n})
+                 for n in prepared_folds(options.root)}
         source = f"{options.root} has"
     elif options.protocol or options.fold:
         protocol = get_protocol(options.dataset, options.protocol)

@@ -110,6 +110,14 @@ def test_data_prepare_and_folds(tmp_path, capsys):
     cli.main(["data", "folds", "drawn", *few, "--json"])
     folds = json.loads(capsys.readouterr().out)["folds"]
     assert len(folds) == 10 and len(folds["3"]["samples"]) == 8 and folds["3"]["subjects"] == ["0003"]
+    build = ["priors", "build", "--dataset", "prepared", "--root", str(tmp_path / "out"), "--keep-all", "--size", "24"]
+    cli.main([*build, "--fold", "all", "--out", str(tmp_path / "masks.safetensors")])
+    masks = [MaskSet.load(tmp_path / f"masks-{n}.safetensors") for n in range(10)]
+    assert all(m.pairs["fear"] == 9 for m in masks) and not masks[0].masks.equal(masks[1].masks)
+    for options, message in ((["--fold", "12", "--out", "m.safetensors"], "has the folds 0, 1"),
+                             (["--out", "m.png"], "masks are no picture")):
+        with pytest.raises(SystemExit, match=message):
+            cli.main([*build, *options])
     cli.main(["evaluate", f"local-dir:{_model(tmp_path)}", "--dataset", "prepared", "--root", str(tmp_path / "out"),
               "--split", "test", "--option", "fold=3", "--json"])
     assert json.loads(capsys.readouterr().out)["n"] == 8
