@@ -118,6 +118,7 @@ def test_data_prepare_and_folds(tmp_path, capsys):
                              (["--out", "m.png"], "masks are no picture")):
         with pytest.raises(SystemExit, match=message):
             cli.main([*build, *options])
+    capsys.readouterr()
     cli.main(["evaluate", f"local-dir:{_model(tmp_path)}", "--dataset", "prepared", "--root", str(tmp_path / "out"),
               "--split", "test", "--option", "fold=3", "--json"])
     assert json.loads(capsys.readouterr().out)["n"] == 8
