@@ -185,7 +185,7 @@ def command_parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the named models and where their weights are")
     form = models.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    form.add_argument("--markdown", action="store_true", help="print the README's table")
+    form.add_argument("--markdown", action="store_true", help="print the table of docs/models.md")
     models.set_defaults(run=_models)
 
     publish = commands.add_parser("publish", help="publish a trained model on the Hugging Face Hub")
@@ -221,7 +221,7 @@ def command_parser() -> argparse.ArgumentParser:
     prepare.add_argument("out", metavar="OUT", type=Path, help="folder of the prepared set")
     prepare.add_argument("--split", action="append", help="split to prepare, may be repeated (default: train)")
     prepare.add_argument("--protocol", help="read by this protocol of the data set, and write its folds")
-    prepare.add_argument("--detector", default="yunet", help="yunet, retinaface, or dataset for its own landmarks")
+    prepare.add_argument("--detector", default="yunet", help="yunet, retinaface, mtcnn, or dataset for its landmarks")
     prepare.add_argument("--size", type=int, default=112, help="height and width of the faces in pixels (default: 112)")
     prepare.add_argument("--margin", type=float, default=0.0, help="added on every side, as a share of the face")
     prepare.add_argument("--weights", type=float, nargs=5, default=(1, 1, 1, 1, 1), metavar="W",
@@ -257,7 +257,8 @@ def command_parser() -> argparse.ArgumentParser:
     build.add_argument("--light", choices=("none", "gain", "local"), default="gain",
                        help="how the two faces' light is made alike (default: gain, one factor)")
     build.add_argument("--smooth", type=float, default=0.01, help="blur of the mean difference, as a share of the size")
-    build.add_argument("--protocol", help="read by this protocol of the data set; needed for --fold")
+    build.add_argument("--protocol", help="read by this protocol of the data set (default with --fold: its first); a "
+                                           "prepared set has its own folds")
     build.add_argument("--fold", help="use a fold's training subjects only: its number, or all for a set of each fold")
     build.add_argument("--data", help="what the pictures are and whose, for the record")
     build.add_argument("--keep-all", action="store_true", help="refuse no pair")

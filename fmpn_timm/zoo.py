@@ -53,7 +53,7 @@ def list_zoo() -> list[dict[str, Any]]:
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """The models as the README shows them: the same on every machine."""
+    """The models as docs/models.md shows them: the same on every machine."""
     lines = ["| name | input | parameters, M | GMACs | weights |", "|---|---|---|---|---|"]
     for row in rows:
         side, hub = row["input_size"][-1], row["hf_hub_id"]

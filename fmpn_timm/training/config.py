@@ -227,7 +227,7 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", defa
 
     Args:
         args: Arguments; ``sys.argv`` if None. ``--config`` takes a YAML file or the name of one that comes with the
-            package; later options override it.
+            package; later options override it. With another ``--dataset`` than the file's, its ``data_options`` fall.
         prog: Name of the command in messages.
         default: The configuration that stands where none is given.
     """
@@ -242,6 +242,11 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", defa
             for before, a in zip(["", *args], args, strict=False)]
     values = parser.parse_args(args).as_dict()
     del values["config"]
+    files = [part for i, part in enumerate(args) if part == "--config" or i and args[i - 1] == "--config"]
+    of_files = parser.parse_args(files).as_dict()
+    if values["dataset"] != of_files["dataset"]:  # what files say of another data set's reader is not for this one
+        values["data_options"] = {key: value for key, value in values["data_options"].items()
+                                  if (key, value) not in of_files["data_options"].items()}
     for arm, own in values["per_arm"].items():  # so that a slip in them is told as one in the others
         parser.parse_object({**values, **own, "arm": arm})
     return TrainConfig(**values)

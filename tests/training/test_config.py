@@ -29,6 +29,16 @@ def test_command_line_overrides_the_file(tmp_path):
     assert config.data_options == {"rule": "argmax"} and tuple(config.mask_box) == (0, 0.1, 1, 1)
 
 
+@pytest.mark.parametrize(("options", "expected"), [
+    ([], {"subjects": 60, "takes": 3, "size": 72}),
+    (["--data_options.size", "48"], {"subjects": 60, "takes": 3, "size": 48}),
+    (["--dataset", "folder"], {}),
+    (["--dataset", "prepared", "--data_options.fold", "0"], {"fold": 0}),
+])
+def test_reader_options_of_a_file_are_for_its_own_data_set(options, expected):
+    assert parse_config(["--config", "derl", *options]).data_options == expected
+
+
 def test_the_papers_recipe():
     config = parse_config(["--config", "paper"])
     stage1 = (config.mask_epochs, config.mask_lr, config.mask_batch_size)
