@@ -22,7 +22,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from benchmarks.variants import Key, asked_for, fold_gains
+from benchmarks.variants import Key, asked_for, fold_gains, without_folders
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.training.checkpoint import write_text
@@ -107,14 +107,14 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
         raise InputError("Nothing of the base is trained yet: leave --report out, and name base in --variants.")
     accuracies = {name: _accuracies(of) for name, of in found.items()}
     run = found["base"]["runs"][0]
-    share = run["samples"]["test"] / run["samples"]["train"]
-    rows = [_row("nothing", BASE, accuracies, _shared([BASE], accuracies), share)]
+    shares = {name: _share(of["runs"]) for name, of in found.items()}
+    rows = [_row("nothing", BASE, accuracies, _shared([BASE], accuracies), shares["base"])]
     for thing, of in STUDIES.items():
         trained = [variant for variant in of if variant.name in accuracies]
         if all(variant.name == BASE.name for variant in trained):
             continue  # nothing to compare with yet
         shared = _shared(trained, accuracies)  # the rows of one thing stand on the same runs
-        rows += [_row(thing, variant, accuracies, shared, share) for variant in trained]
+        rows += [_row(thing, variant, accuracies, shared, shares[variant.name]) for variant in trained]
     result = {
         "plan": found["base"]["plan"],
         "runs": {name: {arm: {f"seed {s} fold {f}": a for (s, f), a in runs.items()} for arm, runs in of.items()}
@@ -122,11 +122,16 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
         "rows": rows,
         "versions": run["versions"],
     }
-    stored = json.dumps(result, indent=1).replace(str(options.config.root), "{root}")
+    stored = without_folders(json.dumps(result, indent=1), {"root": options.config.root})
     write_text(out.with_suffix(".json"), stored + "\n")
     write_text(out.with_suffix(".md"), _text(rows) + "\n")
     _draw(rows, out.with_suffix(".png"))
     return result
+
+
+def _share(runs: Sequence[Mapping[str, Any]]) -> float:
+    """Test faces for each training face, which the corrected t test asks for; more where fewer are learnt from."""
+    return sum(run["samples"]["test"] for run in runs) / sum(run["samples"]["train"] for run in runs)
 
 
 def _accuracies(found: Mapping[str, Any]) -> dict[str, Accuracies]:

@@ -4,10 +4,11 @@ import argparse
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from fmpn_timm.errors import InputError
 
-__all__ = ["Key", "asked_for", "fold_gains"]
+__all__ = ["Key", "asked_for", "fold_gains", "without_folders"]
 
 Key = tuple[int, int]  # seed and fold
 
@@ -34,3 +35,16 @@ def fold_gains(of: Mapping[Key, float], other: Mapping[Key, float], keys: Iterab
     for key in keys:
         folds[key[1]].append(of[key] - other[key])
     return [statistics.mean(gains) for _, gains in sorted(folds.items())]
+
+
+def without_folders(text: str, folders: Mapping[str, str | Path | None]) -> str:
+    """A text in which absolute folders, which are of this machine alone, are named ``{name}``; others stay.
+
+    Args:
+        text: The text, such as JSON.
+        folders: Folders by name.
+    """
+    for name, folder in folders.items():
+        if folder is not None and Path(folder).is_absolute():
+            text = text.replace(str(folder).rstrip("/"), f"{{{name}}}")
+    return text

@@ -153,15 +153,24 @@ def terms(summary: dict[str, Any]) -> str:
     Args:
         summary: As for ``model_card``.
     """
-    dataset = summary.get("data", {}).get("dataset")
-    if dataset in DATA:
-        title, url, theirs = DATA[dataset]
-        data = f"Trained on {f'[{title}]({url})' if url else title}. {theirs or 'The weights are MIT.'}"
+    names = _datasets(summary)
+    if names and all(name in DATA for name in names):
+        titles = [f"[{title}]({url})" if url else title for title, url, _ in (DATA[name] for name in names)]
+        theirs = [f"{titles[i]}: {DATA[name][2]}" if len(names) > 1 else DATA[name][2] for i, name in enumerate(names)
+                  if DATA[name][2]]
+        data = f"Trained on {' and '.join(titles)}. {' '.join(theirs) or 'The weights are MIT.'}"
     else:
         data = "The weights come under the terms of the data they were trained on."
     if _descent(summary):
         data += f" {_descent(summary)}, whose terms hold too."
     return data
+
+
+def _datasets(summary: dict[str, Any]) -> list[str]:
+    """The data sets a model was trained on."""
+    data = summary.get("data", {})
+    names = [data.get("dataset"), *(other.get("dataset") for other in data.get("also", []))]
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def training_command(config: dict[str, Any]) -> str:
@@ -207,13 +216,13 @@ def portable(node: Any) -> Any:
 
 
 def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) -> ModelCardData:
-    dataset = summary.get("data", {}).get("dataset")
+    dataset, names = summary.get("data", {}).get("dataset"), _datasets(summary)
     named = {}
     if license is None:
-        free = dataset in DATA and DATA[dataset][2] is None and not _descent(summary)
+        free = bool(names) and all(name in DATA and DATA[name][2] is None for name in names) and not _descent(summary)
         license = "mit" if free else "other"
     if license == "other":
-        research = dataset in DATA and DATA[dataset][2] is not None
+        research = any(name in DATA and DATA[name][2] is not None for name in names)
         named = dict(license_name="research-only" if research else "terms-of-the-training-data",
                      license_link=f"https://huggingface.co/{repo_id}#licence")
     results = []
@@ -237,7 +246,7 @@ def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) ->
         library_name="timm",
         pipeline_tag="image-classification",
         license=license,
-        datasets=[dataset] if dataset else None,
+        datasets=names or None,
         metrics=["accuracy", "f1"] if results else None,
         tags=["timm", "fmpn-timm", "facial-expression-recognition", "face", "emotion"],
         model_name=repo_id.split("/")[-1],
@@ -381,7 +390,7 @@ def _masks(repo_id: str, config: dict, summary: dict, files: Collection[str]) ->
     if priors:
         text += f"\n\nThe mask generator learnt from the prior masks `{priors['name']}` ({priors['data']})" + (
             ", which lie beside the weights in `priors.safetensors`." if "priors.safetensors" in files else ".")
-    else:
+    elif summary.get("arm") == "no_prior" and not _descent(summary):
         text += "\n\nThe mask was learnt freely, with no prior."
     if "priors.png" in files:
         text += "\n\n![Prior masks](priors.png)"

@@ -138,8 +138,10 @@ def _stage(
         float16: bool,
 ) -> tuple[str, ...]:
     """Write everything that is published to a folder of its own; the names of the files that are left out."""
-    run = source if (source / "summary.json").is_file() else None
-    model = source / "model" if run else source
+    source = source.resolve()
+    places = (source, source.parent) if source.name == "model" else (source,)  # of a run, or of its model/
+    run = next((place for place in places if (place / "summary.json").is_file()), None)
+    model = run / "model" if run else source
     if not (model / "config.json").is_file():
         raise InputError(f"{source} is neither a finished run (summary.json, model/) nor a model folder (config.json).")
     shutil.rmtree(folder, ignore_errors=True)

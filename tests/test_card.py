@@ -78,6 +78,26 @@ def test_licence_follows_the_data(tmp_path, dataset, options, license, name, say
     assert written.data.license == license and written.data.license_name == name and says in written.text
 
 
+def test_licence_follows_all_data(tmp_path):
+    """Also those that stand beside the data set the run is named after."""
+    summary = summary_of(tmp_path)
+    summary["config"]["init"] = None
+    for also, license, names in ((["ict"], "mit", ["drawn", "ict"]), (["ict", "ferplus"], "other",
+                                                                     ["drawn", "ict", "ferplus"])):
+        summary["data"]["also"] = [{"dataset": name, "split": "train"} for name in also]
+        written = card(summary)
+        assert written.data.license == license and written.data.datasets == names
+    assert "FER2013's" in written.text and "The weights are MIT" not in written.text
+    assert written.data.license_name == "research-only"
+
+
+def test_a_mask_is_called_free_only_where_that_is_known(tmp_path):
+    config, summary = {k: v for k, v in CONFIG.items() if k != "priors"}, summary_of(tmp_path)
+    summary["config"]["init"] = None
+    assert "no prior" in card({**summary, "arm": "no_prior"}, config).text
+    assert "no prior" not in card({}, config).text
+
+
 def test_a_teacher_is_named_and_its_terms_hold(tmp_path):
     summary = summary_of(tmp_path)
     summary["config"].update(init=None, teacher="fmpn_lite_resnet18_small.ferplus,local-dir:/home/me/other")

@@ -208,12 +208,20 @@ def test_names_that_are_none(run, name):
 
 
 def test_a_model_without_results(server, run, tmp_path):
+    model = (run / "model").rename(tmp_path / "alone")
     for name in ("results.json", "priors.safetensors"):
-        (run / "model" / name).unlink()
-    publish.publish(run / "model", REPO)
+        (model / name).unlink()
+    publish.publish(model, REPO)
     assert set(server.files(REPO)) == {"README.md", "config.json", "model.safetensors", ".gitattributes"}
     with pytest.raises(InputError, match="no results"):
-        publish.publish(run / "model", REPO, benchmark="a/b")
+        publish.publish(model, REPO, benchmark="a/b")
+
+
+def test_the_model_of_a_run_is_published_as_the_run(run, tmp_path):
+    """With all that is known of it, such as what its weights descend from."""
+    for source, out in ((run, "run"), (run / "model", "model")):
+        publish.publish(source, REPO, dry_run=True, out=tmp_path / out)
+    assert (tmp_path / "model/README.md").read_text() == (tmp_path / "run/README.md").read_text()
 
 
 def test_results_for_a_benchmark_of_the_hub(server, run):

@@ -132,15 +132,25 @@ def cross_validate(
                 tuple(sort_arms(arms)), common)
     _enter(config.folder, plan)
     runs = plan.runs()
-    for i, (arm, seed, fold) in enumerate(runs, 1):
-        run = _run_config(config, arm, seed, fold)
-        if _is_finished(run.folder):
-            continue
-        with _claim(config.folder, run.folder) as mine:
-            if mine and not _is_finished(run.folder):  # another may have finished it since we looked
-                print(f"== {arm_label(arm)}, seed {seed}, fold {fold} (run {i} of {len(runs)})", file=sys.stderr,
-                      flush=True)
-                _train(run)
+    trained, waiting = True, 1
+    while trained and waiting:  # again for those that waited for others
+        trained, waiting = False, 0
+        for i, (arm, seed, fold) in enumerate(runs, 1):
+            run = _run_config(config, arm, seed, fold)
+            if _is_finished(run.folder):
+                continue
+            if any(_is_claimed(other) for other in _needed(run, config.folder)):
+                waiting += 1
+                continue
+            with _claim(config.folder, run.folder) as mine:
+                if mine and not _is_finished(run.folder):  # another may have finished it since we looked
+                    print(f"== {arm_label(arm)}, seed {seed}, fold {fold} (run {i} of {len(runs)})", file=sys.stderr,
+                          flush=True)
+                    _train(run)
+                    trained = True
+    if waiting:
+        print(f"{waiting} runs start or learn from runs that others are training: start the same command again when "
+              "these are done.", file=sys.stderr)
     return report(config.folder)
 
 
@@ -222,6 +232,13 @@ def _run_config(config: TrainConfig, arm: str, seed: int, fold: int) -> TrainCon
     name = f"{config.name}/{arm}/seed{seed}-fold{fold}"
     run = dataclasses.replace(config.of_arm(arm), name=name, seed=seed, fold=fold, resume="auto")
     return dataclasses.replace(run, init=fill(run.init), teacher=fill(run.teacher), priors=fill(run.priors))
+
+
+def _needed(run: TrainConfig, folder: Path) -> list[Path]:
+    """The unfinished runs of the cross-validation in a folder that a run starts or learns from."""
+    names = [name for names in (run.init, run.teacher) if names for name in names.split(",")]
+    models = [Path(name.removeprefix("local-dir:")) for name in names if name.startswith("local-dir:")]
+    return [model.parent for model in models if folder in model.parents and not _is_finished(model.parent)]
 
 
 def _train(run: TrainConfig) -> None:
@@ -344,11 +361,15 @@ def _started(pid: int) -> str | None:
     return "unknown"
 
 
+def _is_claimed(run: Path) -> bool:
+    path = _claim_path(run)
+    return path.is_file() and not _is_dead(_owner(path))
+
+
 def _state(run: Path) -> str:
     path = _claim_path(run)
-    owner = _owner(path)
-    if path.is_file() and not _is_dead(owner):
-        owner = owner or {"pid": "unknown", "host": "unknown"}
+    if _is_claimed(run):
+        owner = _owner(path) or {"pid": "unknown", "host": "unknown"}
         return f"claimed by process {owner['pid']} on {owner['host']} (if it is gone, remove {path})"
     return "stopped" if run.is_dir() else "not begun"
 

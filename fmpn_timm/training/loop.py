@@ -454,7 +454,7 @@ class Run:
         reported = summarize(logits, labels, data.classes)
         valid = self._evaluate(data.valid, loader(data.valid)) if data.test is not None else reported
         summary = {
-            "data": {"dataset": config.dataset, **data.train.options},
+            "data": {"dataset": data.train.dataset, **data.train.options},
             "rule": data.train.options.get("rule"),
             "split": {"train": data.train.split, "selected on": data.valid.split, "reported on": shown.split},
             "samples": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test or ())},
@@ -471,7 +471,7 @@ class Run:
             "versions": versions(),
             "config": dataclasses.asdict(config),
         }
-        of = f"{config.dataset} {summary['split']['reported on']}, seed {config.seed}"
+        of = f"{data.train.dataset} {summary['split']['reported on']}, seed {config.seed}"
         if isinstance(model, FMPN):
             masks = mean_masks(model, loader(shown), accelerator, data.classes, of, config.precision)
         if config.arm in PICTURES:

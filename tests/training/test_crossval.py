@@ -104,6 +104,19 @@ def test_claimed_run_is_left_to_its_owner(config, trained):
     assert str(claim) in cross_validate(config, ["cnn"], [0], [0, 1])["text"]
 
 
+def test_what_learns_from_a_claimed_run_waits_for_it(config, trained, capsys):
+    config = dataclasses.replace(config, per_arm={"fmpn": {
+        "teacher": "local-dir:{runs}/cnn/seed{seed}-fold{fold}/model,local-dir:elsewhere"}})
+    claim = config.folder / "cnn/seed0-fold0.claim"
+    claim.parent.mkdir(parents=True)
+    claim.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1"}))
+    cross_validate(config, ["cnn", "fmpn"], [0], [0, 1])
+    assert trained == ["cv/cnn/seed0-fold1", "cv/fmpn/seed0-fold1"]
+    assert "1 runs start or learn from runs that others are training" in capsys.readouterr().err
+    claim.unlink()
+    assert not cross_validate(config, ["cnn", "fmpn"], [0], [0, 1])["missing"]
+
+
 @pytest.mark.parametrize("reused", [False, True])
 def test_claim_of_a_killed_process_is_taken_over(config, trained, reused):
     claim = config.folder / "cnn/seed0-fold0.claim"
