@@ -47,6 +47,8 @@ class Recipe:
         # JSON knows lists only; a recipe that was read must equal the one that was written
         reference = tuple((round(float(x), 4), round(float(y), 4)) for x, y in self.reference)
         object.__setattr__(self, "reference", reference)
+        object.__setattr__(self, "size", int(self.size))
+        object.__setattr__(self, "margin", float(self.margin))
         object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
         if len(self.reference) != 5 or len(self.weights) != 5:
             raise InputError("A recipe has five reference landmarks and five weights.")

@@ -58,6 +58,7 @@ def run_app(
         InputError: gradio is missing, the port is taken, or what ``Predictor`` raises.
     """
     _gradio()
+    host = host.strip("[]")
     predictor = Predictor(model, **options)
     predictor(np.zeros((64, 64, 3), np.uint8))  # so that what the detector has to fetch is there from now on
     if host not in LOCAL:
@@ -92,7 +93,7 @@ def served(predictor: Predictor, name: str, host: str = "127.0.0.1", port: int |
         sys.modules["gradio.routes"].DEFAULT_TEMP_DIR = str(folder)
         app = create_app(predictor, name, folder)
         try:
-            app.launch(server_name=host, server_port=port, **_settings(host))
+            app.launch(server_name=f"[{host}]" if ":" in host else host, server_port=port, **_settings(host))
             yield app
         except OSError as error:
             if app.is_running:

@@ -13,7 +13,7 @@ import numpy as np
 from fmpn_timm.errors import InputError
 
 from .draw import draw_prediction
-from .neutral import find_neutrals, with_comparisons
+from .neutral import Neutrals, with_comparisons
 from .page import message, picture_page, video_page
 from .pictures import Unreadable, as_picture
 from .predictor import Predictor
@@ -123,7 +123,8 @@ def _look_at_video(
         folder: str | Path | None,
         told: Callable[[float], Any],
 ) -> Looked:
-    problems, people, best = [problem] if problem else [], {}, {}
+    problems, people, best, neutrals = [problem] if problem else [], {}, {}, Neutrals()
+    finds = neutral is None and predictor.masks and "neutral" in predictor.classes
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         # the video stays until the page has shown it; the pictures go onto the page
         drawn = VideoWriter(Path(tempfile.mkdtemp(dir=folder), "seen.mp4"))
@@ -139,6 +140,8 @@ def _look_at_video(
                 told(last)
                 drawn.add(draw_prediction(picture, prediction), last)
                 timeline.add(prediction)
+                if finds:
+                    neutrals.add(prediction)
                 for face in prediction.faces:
                     people.setdefault(face.track, _Person(face.track, last)).see(face, last)
                     kept = best.get((face.track, face.label))
@@ -149,8 +152,11 @@ def _look_at_video(
         if not looked:
             raise Unreadable(problems[-1] if problems else "the video has no frame")
         timeline.close(complete=bool(people))
+        references = neutrals.faces
+        if neutral is not None and people:  # it is that of whom is seen most
+            references = {max(people.values(), key=lambda person: person.frames).track: neutral}
         for prediction in best.values():
-            sheet.add(with_comparisons(prediction, _neutrals(predictor, neutral, people, best)))
+            sheet.add(with_comparisons(prediction, references))
         sheet.close(complete=True)
         pictures = [(words, made.path.read_bytes()) for words, made in (
             ("Probabilities over time, smoothed, one band for each person", timeline),
@@ -168,20 +174,6 @@ def _followed(predictor: Predictor, path: str) -> Iterator[tuple[PicturePredicti
     coming = sample(frames(Source("video", path, kind="video")), EVERY)
     coming = takewhile(lambda frame: frame.time is None or frame.time < MAX_SECONDS, coming)
     return follow(predictor.stream(coming, keep=True), Tracker(abstain=predictor.abstain))
-
-
-def _neutrals(
-        predictor: Predictor,
-        neutral: np.ndarray | None,
-        people: dict[int, "_Person"],
-        best: dict[tuple[int, str], PicturePrediction],
-) -> dict[int, np.ndarray | None]:
-    """The neutral face that was given, which is that of whom is seen most; or those found in the video."""
-    if neutral is not None and people:
-        return {max(people.values(), key=lambda person: person.frames).track: neutral}
-    if not predictor.masks or "neutral" not in predictor.classes:
-        return {}
-    return find_neutrals(best.values())
 
 
 @dataclass

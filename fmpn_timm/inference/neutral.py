@@ -111,16 +111,41 @@ def find_neutrals(
     Raises:
         InputError: The model has no class neutral.
     """
-    best: dict[int, tuple[float, np.ndarray | None]] = {}
+    neutrals = Neutrals(threshold)
     for prediction in predictions:
+        neutrals.add(prediction)
+    return neutrals.faces
+
+
+class Neutrals:
+    """What ``find_neutrals`` keeps of the frames it has seen.
+
+    Args:
+        threshold: See ``find_neutrals``.
+    """
+
+    def __init__(self, threshold: float = NEUTRAL):
+        self.threshold = threshold
+        self.best: dict[int, tuple[float, np.ndarray | None]] = {}
+
+    def add(self, prediction: PicturePrediction) -> None:
+        """Add the next frame.
+
+        Raises:
+            InputError: The model has no class neutral.
+        """
         for face in prediction.faces:
             if "neutral" not in face.probabilities:
                 raise InputError("This model has no class neutral: give the neutral face as a picture.")
             probability = face.probabilities["neutral"]
-            fit = probability >= threshold and not UNFIT.intersection(face.quality.flags)
-            if probability * fit > best.setdefault(face.track, (0.0, None))[0]:
-                best[face.track] = probability, face.face
-    return {track: face for track, (_, face) in best.items()}
+            fit = probability >= self.threshold and not UNFIT.intersection(face.quality.flags)
+            if probability * fit > self.best.setdefault(face.track, (0.0, None))[0]:
+                self.best[face.track] = probability, face.face
+
+    @property
+    def faces(self) -> dict[int, np.ndarray | None]:
+        """The neutral face of each track."""
+        return {track: face for track, (_, face) in self.best.items()}
 
 
 def with_comparisons(

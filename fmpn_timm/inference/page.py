@@ -133,7 +133,8 @@ def video_page(
         shares = {name: seen[name] for name in classes}
         best = max(shares, key=shares.get)
         when = f"person #{seen['track']}, {seen['from']:.1f} to {seen['to']:.1f} s, on average"
-        title = _title(best, shares[best], when)
+        label = f"{UNCERTAIN}: perhaps {best}" if seen.get("label") == UNCERTAIN else best
+        title = _title(label, shares[best], when)
         parts.append(f'<article class="card">{title}<div class="body">{_bars(shares)}</div></article>')
     return f'<div class="fmpn">{"".join(parts)}</div>'
 

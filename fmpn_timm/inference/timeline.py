@@ -3,6 +3,7 @@
 import os
 import textwrap
 from array import array
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,8 @@ class Timeline:
 class NeutralSheet:
     """Faces beside the neutral face, with the real motion and the learned mask; each label of each track once.
 
+    Of many tracks those are shown that are seen longest; of very many the least seen are forgotten on the way.
+
     Args:
         path: PNG file.
         title: What is written above.
@@ -98,6 +101,7 @@ class NeutralSheet:
     def __init__(self, path: str | Path, title: str):
         self.path, self.title = Path(path), title
         self.best: dict[tuple[int, str], tuple[float, str, Comparison]] = {}
+        self.seen: Counter[int] = Counter()
 
     def add(self, prediction: PicturePrediction, _: Any = None) -> None:
         """Add a picture, or the next frame of a video."""
@@ -105,13 +109,23 @@ class NeutralSheet:
             if face.comparison is None:
                 continue
             key = (i if face.track is None else face.track, face.label)
+            self.seen[key[0]] += 1
             if face.probability > self.best.get(key, (0.0,))[0]:
                 self.best[key] = face.probability, _words(face, prediction.time), face.comparison
+        if len(self.best) > 4 * MAX_TRACKS * len(COLORS):
+            self._keep(2 * MAX_TRACKS)
 
     def close(self, complete: bool) -> None:
         """Draw what was added, if there is something and it is complete."""
+        self._keep(MAX_TRACKS)
         if complete and self.best:
             _save(self._figure(), self.path)
+
+    def _keep(self, number: int) -> None:
+        """Forget all but the tracks that are seen longest."""
+        there = {track for track, _ in self.best}
+        longest = set(sorted(there, key=lambda track: -self.seen[track])[:number])
+        self.best = {key: value for key, value in self.best.items() if key[0] in longest}
 
     def _figure(self) -> Figure:
         rows = [self.best[key] for key in sorted(self.best, key=lambda key: (key[0], -self.best[key][0]))]

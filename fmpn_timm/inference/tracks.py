@@ -105,9 +105,9 @@ class Tracker:
                              overlaps(np.stack([track.box for track in self._tracks]), boxes) - 0.1)
         alike = np.array([[_likeness(track.thumbnail, thumbnail) for thumbnail in thumbnails]
                           for track in self._tracks])
-        score = np.where(overlap >= MIN_OVERLAP, (1 - LOOKS) * overlap + LOOKS * alike, -1)
+        score = np.where(overlap >= MIN_OVERLAP, (1 - LOOKS) * overlap + LOOKS * alike, 0)
         rows, columns = self._assign(score, maximize=True)
-        return {int(j): self._tracks[i] for i, j in zip(rows, columns, strict=True) if score[i, j] >= 0}
+        return {int(j): self._tracks[i] for i, j in zip(rows, columns, strict=True) if score[i, j] > 0}
 
 
 def follow(

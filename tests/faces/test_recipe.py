@@ -30,6 +30,10 @@ def test_any_change_changes_the_hash(change):
     assert Recipe(**change).hash != Recipe().hash
 
 
+def test_equal_recipes_have_one_hash():
+    assert Recipe(margin=0) == Recipe() and Recipe(margin=0).hash == Recipe().hash
+
+
 def test_recipe_with_a_wrong_hash_or_unknown_field_is_refused():
     with pytest.raises(InputError, match="does not belong"):
         Recipe.from_dict({**Recipe().as_dict(), "size": 64})

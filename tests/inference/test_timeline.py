@@ -76,6 +76,18 @@ def test_drawing_leaves_the_user_s_figures_alone(tmp_path):
     assert matplotlib.rcParams["backend"] == backend
 
 
+def test_the_sheet_forgets_those_who_are_seen_least(tmp_path):
+    tracker, sheet = Tracker(), NeutralSheet(tmp_path / "n.png", "a.mp4")
+    one = with_comparisons(tracker(frame(0.0, seen(0))), {0: seen(0).face})
+    for track in range(600):
+        again = replace(one, faces=(replace(one.faces[0], track=track),))
+        for _ in range(3 if track in (5, 77) else 1):
+            sheet.add(again)
+    assert len(sheet.best) <= 4 * MAX_TRACKS * len(COLORS)
+    sheet.close(complete=False)
+    assert len(sheet.best) == MAX_TRACKS and {(5, one.faces[0].label), (77, one.faces[0].label)} <= set(sheet.best)
+
+
 def test_the_sheet_has_a_row_for_each_label_of_each_face(tmp_path):
     tracker, sheet = Tracker(), NeutralSheet(tmp_path / "n.png", "a.mp4")
     for i, happy in enumerate([0.0, 0.9, 0.7]):

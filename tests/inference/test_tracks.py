@@ -80,6 +80,13 @@ def test_one_who_comes_back_within_the_gap_only_is_the_same():
     assert [tracker(each).gaps for each in away(1.2)] == [(), (), (0,), ()]
 
 
+def test_neighbours_keep_their_numbers_when_one_goes_as_another_comes():
+    """The best sum of all matches is no match of its own: one who is there must not be taken for who has gone."""
+    frames = [frame(i / 25, face(100, size=100), face(205, size=100, subject=1)) for i in range(5)]
+    frames.append(frame(0.2, face(205, size=100, subject=1), face(310, size=100, subject=2)))
+    assert tracks(frames)[-1] == [1, 2]
+
+
 def test_one_who_appears_elsewhere_is_another():
     assert tracks([frame(0, face(100)), frame(0.04, face(500)), frame(0.08, face(103))]) == [[0], [1], [0]]
 
