@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.variants import Key, asked_for, fold_gains, without_folders
+from benchmarks.variants import Key, asked_for, fold_gains, without_root
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import load_model
@@ -88,7 +88,7 @@ def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
         "rows": rows,
         "versions": first["versions"],
     }
-    stored = without_folders(json.dumps(result, indent=1), {"root": options.config.root})
+    stored = without_root(json.dumps(result, indent=1), options.config.root)
     write_text(out / f"{name}-generators.json", stored + "\n")
     write_text(out / f"{name}-generators.md", _text(rows) + "\n")
     return result

@@ -22,7 +22,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from benchmarks.variants import Key, asked_for, fold_gains, without_folders
+from benchmarks.variants import Key, asked_for, fold_gains, without_root
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.training.checkpoint import write_text
@@ -122,7 +122,7 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
         "rows": rows,
         "versions": run["versions"],
     }
-    stored = without_folders(json.dumps(result, indent=1), {"root": options.config.root})
+    stored = without_root(json.dumps(result, indent=1), options.config.root)
     write_text(out.with_suffix(".json"), stored + "\n")
     write_text(out.with_suffix(".md"), _text(rows) + "\n")
     _draw(rows, out.with_suffix(".png"))

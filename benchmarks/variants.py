@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fmpn_timm.errors import InputError
 
-__all__ = ["Key", "asked_for", "fold_gains", "without_folders"]
+__all__ = ["Key", "asked_for", "fold_gains", "without_root"]
 
 Key = tuple[int, int]  # seed and fold
 
@@ -37,14 +37,8 @@ def fold_gains(of: Mapping[Key, float], other: Mapping[Key, float], keys: Iterab
     return [statistics.mean(gains) for _, gains in sorted(folds.items())]
 
 
-def without_folders(text: str, folders: Mapping[str, str | Path | None]) -> str:
-    """A text in which absolute folders, which are of this machine alone, are named ``{name}``; others stay.
-
-    Args:
-        text: The text, such as JSON.
-        folders: Folders by name.
-    """
-    for name, folder in folders.items():
-        if folder is not None and Path(folder).is_absolute():
-            text = text.replace(str(folder).rstrip("/"), f"{{{name}}}")
-    return text
+def without_root(text: str, root: str | Path | None) -> str:
+    """A text such as JSON in which the data's folder is named ``{root}``, if it is absolute: of this machine alone."""
+    if root is None or not Path(root).is_absolute():
+        return text
+    return text.replace(str(root).rstrip("/"), "{root}")

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.variants import without_folders
+from benchmarks.variants import without_root
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import load_model
@@ -70,7 +70,7 @@ def compare_systems(args: Sequence[str], out: Path) -> dict[str, Any]:
     name = options.config.name.removesuffix("-crossval")
     stored = json.dumps({k: v for k, v in found.items() if k != "text"}, indent=1)
     for suffix, text in (("md", _text(name, found)), ("json", stored)):  # no folders of this machine in them
-        text = without_folders(text.replace(str(folder), "{runs}"), {"root": options.config.root})
+        text = without_root(text.replace(str(folder), "{runs}"), options.config.root)
         write_text(out / f"{name}.{suffix}", text + "\n")
     return found
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from fmpn_timm.errors import InputError
 
 from .classes import EXPRESSIONS, canonical
-from .prepare import read_info
+from .prepare import is_utf8, read_info
 from .published import Published, published, swapped
 from .readers import READERS, read_faces
 from .readers.image_folder import class_folders, is_class, read_subjects, split_folders
@@ -331,16 +331,9 @@ def _odd_pictures(looks: Sequence[_Look]) -> Iterator[dict[str, Any]]:
     if outside:
         what = f"landmarks of {len(outside)} picture(s) lie far outside the picture, this is the first"
         yield _finding(outside[0], what, "Use landmarks and pictures of the same release.", outside)
-    odd = [ascii(look.sample.source) for look in looks if not _is_text(look.sample.source)]
+    odd = [ascii(look.sample.source) for look in looks if not is_utf8(look.sample.source)]
     if odd:
         yield _finding(odd[0], f"{len(odd)} file name(s) are no UTF-8, this is the first", "Rename them.", odd)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def _listed_twice(looks: Sequence[_Look]) -> Iterator[dict[str, Any]]:

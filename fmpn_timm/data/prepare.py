@@ -11,7 +11,7 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from fmpn_timm.launched import place, wait
 from .samples import FaceSet, Sample
 from .sheet import draw_contact_sheet
 
-__all__ = ["decode_face", "prepare_faces", "read_face", "read_info"]
+__all__ = ["decode_face", "is_utf8", "prepare_faces", "read_face", "read_info"]
 
 #: Rows that are read together; small, so that a single face is read from a shard quickly.
 ROW_GROUP = 16
@@ -75,7 +75,9 @@ def prepare_faces(
     split = "train" if faces.split == "all" else faces.split  # `all` is a reserved name in `datasets`
     recipe = aligner.recipe if aligner else faces.recipe
     everything = [(s, False) for s in faces.samples] + [(s, True) for s in faces.neutral]
-    _refuse_odd_names(s.source for s, _ in everything)
+    odd = next((s.source for s, _ in everything if not is_utf8(s.source)), None)
+    if odd is not None:
+        raise InputError(f"{ascii(odd)}: the name of this file is no UTF-8. Rename it.")
     chunks = [everything[i:i + shard_size] for i in range(0, len(everything), shard_size)]
     paths = [out / "data" / f"{split}-{i:05d}-of-{len(chunks):05d}.parquet" for i in range(len(chunks))]
     text = json.dumps([recipe and recipe.hash, faces.classes, shard_size, aligner and (aligner.policy, aligner.missing),
@@ -396,12 +398,13 @@ def _write_json(path: Path, content: dict) -> None:
     os.replace(partial_path, path)
 
 
-def _refuse_odd_names(sources: Iterable[str]) -> None:
-    for source in sources:
-        try:
-            source.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{ascii(source)}: the name of this file is no UTF-8. Rename it.") from None
+def is_utf8(name: str) -> bool:
+    """Whether the name of a file, as Python has it, can be written as UTF-8, which shards ask for."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _require_pyarrow() -> None:
