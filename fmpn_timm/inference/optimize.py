@@ -71,6 +71,7 @@ def optimize(
     model = copy.deepcopy(model).eval().requires_grad_(False).float()
     fold_batch_norms(model)
     if device.type == "cpu":
+        _join_channels(model)
         _replace_convolutions(model, winograd=precision == "float32")
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -227,6 +228,18 @@ def _foldable(conv: nn.Module, norm: nn.Module) -> bool:
     if type(norm) not in (nn.BatchNorm2d, BatchNormAct2d) or norm.running_mean is None:
         return False
     return type(conv) in (nn.Conv2d, Conv2dSame) or (type(conv) is nn.ConvTranspose2d and conv.groups == 1)
+
+
+def _join_channels(model: nn.Module) -> None:
+    """Make a normalisation that is the same for all channels one number.
+
+    Compiled, the sigmoid before it is then one loop over the whole fused face, which fills vectors; with a number for
+    each channel it is one over three.
+    """
+    for name in ("backbone_mean", "backbone_std"):
+        values = getattr(model, name, None)
+        if values is not None and torch.equal(values, values[:, :1].expand_as(values)):
+            setattr(model, name, values[:, :1].clone())
 
 
 def _replace_convolutions(model: nn.Module, winograd: bool) -> None:

@@ -102,6 +102,16 @@ def test_bf16_does_not_flatten_the_fused_face():
     assert (fast - fused).abs().max() < 0.1 * (fused - fused.mean()).abs().max()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("mean,numbers", [((0.5, 0.5, 0.5), 1), ((0.5, 0.5, 0.4), 3)])
+def test_a_normalisation_that_all_channels_share_is_one_number(mean, numbers):
+    model = timm.create_model("fmpn", **FMPN, backbone_mean=mean, backbone_std=(0.25, 0.25, 0.25)).eval()
+    fast = optimize(model, "float32", compile=False)
+    assert fast.backbone_mean.numel() == numbers and fast.backbone_std.numel() == 1 and model.backbone_std.numel() == 3
+    faces = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(fast(faces), model(faces), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name,options,left", [
     ("fmpn", FMPN, 0),
     ("derl", dict(img_size=32, width=4, local_width=8), 0),
