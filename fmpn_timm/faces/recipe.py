@@ -93,7 +93,7 @@ class Recipe:
         Returns:
             Aligned face, RGB uint8 (size, size, 3).
         """
-        face = align_face(image, landmarks, self.size, self._frame(), np.asarray(self.weights), self.interpolation)
+        face = align_face(image, landmarks, self.size, self.frame, np.asarray(self.weights), self.interpolation)
         return self.colored(face)
 
     def colored(self, face: np.ndarray) -> np.ndarray:
@@ -109,9 +109,10 @@ class Recipe:
             landmarks: (5, 2), pixels (x, y), in the order of ``REFERENCE_LANDMARKS``.
         """
         landmarks = np.asarray(landmarks, np.float64)
-        return similarity_transform(landmarks, self._frame() * self.size, np.asarray(self.weights))
+        return similarity_transform(landmarks, self.frame * self.size, np.asarray(self.weights))
 
-    def _frame(self) -> np.ndarray:
+    @property
+    def frame(self) -> np.ndarray:
         """Where the landmarks of an aligned face lie, margin included, as shares of its side: (5, 2)."""
         return (np.asarray(self.reference) + self.margin) / (1 + 2 * self.margin)
 

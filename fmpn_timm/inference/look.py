@@ -105,7 +105,7 @@ def _look_at_picture(predictor: Predictor, path: str, neutral: np.ndarray | None
     if not prediction.read:
         raise Unreadable(_reason(prediction))
     if neutral is not None:
-        prediction = with_comparisons(prediction, neutral)
+        prediction = with_comparisons(prediction, neutral, predictor.recipe.frame)
     rows = prediction.as_rows() if prediction.faces else []
     rows = tuple({name: value for name, value in row.items() if value is not None} for row in rows)
     return Looked(picture_page(picture, prediction, problem), None, rows)
@@ -156,7 +156,7 @@ def _look_at_video(
         if neutral is not None and people:  # it is that of whom is seen most
             references = {max(people.values(), key=lambda person: person.frames).track: neutral}
         for prediction in best.values():
-            sheet.add(with_comparisons(prediction, references))
+            sheet.add(with_comparisons(prediction, references, predictor.recipe.frame))
         sheet.close(complete=True)
         pictures = [(words, made.path.read_bytes()) for words, made in (
             ("Probabilities over time, smoothed, one band for each person", timeline),

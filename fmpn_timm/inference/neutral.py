@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import REFERENCE_LANDMARKS
 from fmpn_timm.priors.build import grey_face
 from fmpn_timm.priors.pairs import LIMITS, match_light
 from fmpn_timm.priors.regions import face_region
@@ -39,6 +40,7 @@ class Comparison:
             equation (1) of the FMPN paper for this one pair, grey, the light of the face matched to that of the neutral
             one by one factor, lightly smoothed.
         mask: The motion mask that the model predicts from the face alone, float32 (H, W) in [0, 1].
+        inside: Where the face is in its picture, bool (H, W): ``face_region``.
         r: Pearson's correlation of the two inside the face; nan if either is flat.
         share: Share of the real motion, inside the face, that lies where the mask is strongest, on a fifth of the face:
             0.2 by chance, 1 at most; nan as ``r``.
@@ -49,6 +51,7 @@ class Comparison:
     neutral: np.ndarray
     motion: np.ndarray
     mask: np.ndarray
+    inside: np.ndarray
     r: float
     share: float
     problem: str = ""
@@ -68,7 +71,7 @@ def compare_with_neutral(predictor: Predictor, picture: Any, neutral: Any) -> Co
         InputError: A picture cannot be read or has no face, or the model has no motion masks.
     """
     face = _largest(predictor, picture, "picture")
-    return compare_faces(face.face, neutral_face(predictor, neutral), face.motion_mask)
+    return compare_faces(face.face, neutral_face(predictor, neutral), face.motion_mask, predictor.recipe.frame)
 
 
 def neutral_face(predictor: Predictor, picture: Any) -> np.ndarray:
@@ -80,22 +83,29 @@ def neutral_face(predictor: Predictor, picture: Any) -> np.ndarray:
     return _largest(predictor, picture, "neutral face").face
 
 
-def compare_faces(face: np.ndarray, neutral: np.ndarray, mask: np.ndarray) -> Comparison:
+def compare_faces(
+        face: np.ndarray,
+        neutral: np.ndarray,
+        mask: np.ndarray,
+        landmarks: np.ndarray = REFERENCE_LANDMARKS,
+) -> Comparison:
     """Compare two aligned faces of a person.
 
     Args:
         face: RGB uint8 (H, W, 3).
         neutral: RGB uint8 of the same shape.
         mask: What the model predicts for the face, (H, W) in [0, 1], 0 where it did not look.
+        landmarks: Where the landmarks lie in both, (5, 2), x and y as shares of the size: ``Recipe.frame``.
     """
     size = len(face)
     after, before = grey_face(face, size), grey_face(neutral, size)
-    difference = np.abs(match_light(after, before) - before)
+    difference = np.abs(match_light(after, before, landmarks=landmarks) - before)
     difference = cv2.GaussianBlur(difference, (0, 0), SMOOTH * size, borderType=cv2.BORDER_REPLICATE)
     motion = (difference / 255).clip(0, 1).astype(np.float32)
-    inside = face_region(size, size) & (mask > 0)
-    r, share = _agreement(motion[inside], mask[inside])
-    return Comparison(face, neutral, motion, mask, r, share, LIMITS.refuse(after, before) or "")
+    inside = face_region(size, size, landmarks)
+    seen = inside & (mask > 0)
+    r, share = _agreement(motion[seen], mask[seen])
+    return Comparison(face, neutral, motion, mask, inside, r, share, LIMITS.refuse(after, before, landmarks) or "")
 
 
 def find_neutrals(
@@ -151,19 +161,21 @@ class Neutrals:
 def with_comparisons(
         prediction: PicturePrediction,
         neutral: np.ndarray | dict[int, np.ndarray | None],
+        landmarks: np.ndarray = REFERENCE_LANDMARKS,
 ) -> PicturePrediction:
     """A prediction whose faces have their ``comparison``.
 
     Args:
         prediction: Of a model with motion masks.
         neutral: The aligned neutral face of one person, who is taken to be the largest face; or of each track.
+        landmarks: As for ``compare_faces``.
     """
     if isinstance(neutral, dict):
         references = [neutral.get(face.track) for face in prediction.faces]
     else:
         references = [neutral] + [None] * len(prediction.faces)
     faces = [face if reference is None else
-             replace(face, comparison=compare_faces(face.face, reference, face.motion_mask))
+             replace(face, comparison=compare_faces(face.face, reference, face.motion_mask, landmarks))
              for face, reference in zip(prediction.faces, references, strict=False)]
     return replace(prediction, faces=tuple(faces))
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from fmpn_timm.priors.regions import face_region
-
 from .draw import COLORS, OTHER, draw_face, draw_prediction
 from .results import UNCERTAIN, FacePrediction, PicturePrediction
 
@@ -153,7 +151,7 @@ def _face(face: FacePrediction, name: str) -> str:
     panels, agreement = [_figure(_square(face.face), "aligned face")], ""
     if comparison is not None:
         panels += [_figure(_square(comparison.neutral), "neutral face"),
-                   _figure(_heat(comparison.motion), "where it really moved")]
+                   _figure(_heat(comparison.motion, comparison.inside), "where it really moved")]
         agreement = f"<p>{escape(_agreement(comparison))}</p>"
     if face.motion_mask is not None:
         panels.append(_figure(draw_face(face, FACE), "where the model says it moved"))
@@ -184,9 +182,8 @@ def _agreement(comparison: "Comparison") -> str:
             f"most (20\u00a0% by chance); their correlation is {comparison.r:.2f}.{care}")
 
 
-def _heat(motion: np.ndarray) -> np.ndarray:
-    """Motion, (H, W) in [0, 1], in colours, what is off the face dimmed."""
-    inside = face_region(*motion.shape)
+def _heat(motion: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Motion, (H, W) in [0, 1], in colours, what is not ``inside`` the face dimmed."""
     # hair and background move more than any face: they shall not decide what is bright
     top = max(float(np.quantile(motion[inside], 0.995)), 1 / 255)
     grey = (255 * np.where(inside, motion / top, 0.4 * motion / top).clip(0, 1)).astype(np.uint8)

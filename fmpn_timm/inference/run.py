@@ -297,7 +297,7 @@ class _Run:
                     for prediction, picture in shown:
                         if self.neutral is not None:
                             neutral = neutrals.get(name, {}) if self.neutral is FIND else self.neutral
-                            prediction = with_comparisons(prediction, neutral)
+                            prediction = with_comparisons(prediction, neutral, self.predictor.recipe.frame)
                         # pictures first: what has rows is not looked at again by --resume
                         for drawing in drawings:
                             _written(self.outputs.draw, drawing.add, prediction, picture)

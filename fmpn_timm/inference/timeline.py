@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from fmpn_timm.priors.regions import face_region
-
 from .draw import COLORS
 from .neutral import Comparison
 from .results import FacePrediction, PicturePrediction
@@ -141,12 +139,11 @@ class NeutralSheet:
                          if np.isfinite([pair.r, pair.share]).all() else "nothing moved")
             problem = textwrap.fill(pair.problem, 30)
             words.text(0, 0.5, f"{text}\n\n{agreement}\n{problem}", va="center", fontsize=9, transform=words.transAxes)
-            inside = face_region(*pair.motion.shape)
             # hair and background move more than any face: they shall not decide what is bright
-            top = max(float(np.quantile(pair.motion[inside], 0.995)), 1 / 255)
+            top = max(float(np.quantile(pair.motion[pair.inside], 0.995)), 1 / 255)
             pictures[0].imshow(pair.face)
             pictures[1].imshow(pair.neutral)
-            pictures[2].imshow(np.where(inside, pair.motion, 0.4 * pair.motion), cmap="inferno", vmin=0, vmax=top)
+            pictures[2].imshow(np.where(pair.inside, pair.motion, 0.4 * pair.motion), cmap="inferno", vmin=0, vmax=top)
             pictures[3].imshow(pair.mask, cmap="inferno", vmin=0, vmax=max(float(pair.mask.max()), 1e-6))
         return figure
 

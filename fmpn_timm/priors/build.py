@@ -12,6 +12,7 @@ from tqdm import tqdm
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import REFERENCE_LANDMARKS
 
 from .masks import MaskSet
 from .pairs import LIMITS, PairLimits, artefacts, match_light
@@ -53,8 +54,10 @@ def build_masks(
     """Average |expressive - neutral| over the pairs of a face set, class by class.
 
     Equation (1): ``I_m^k = psi(1/n_k sum_i |phi(x_i^k) - phi(x_i^neutral)|)``. The faces of a face set are aligned
-    already (phi). A subject's expressive faces share that subject's one neutral face, the first. With ``light="none"``,
-    ``smooth=0`` and ``limits=None`` this is the equation alone, differences kept to a tenth of a grey level.
+    already (phi). A subject's expressive faces share that subject's one neutral face, the first. Light, eyes
+    and artefacts are judged where the recipe says that a face is in its picture; faces without a recipe are taken to
+    lie as by the default reference. With ``light="none"``, ``smooth=0`` and ``limits=None`` this is the equation alone,
+    differences kept to a tenth of a grey level.
 
     Args:
         faces: Aligned faces of *training* subjects, neutral and expressive.
@@ -83,18 +86,19 @@ def build_masks(
             f"{faces.dataset} {faces.split} has no subject with a neutral and an expressive face, and prior masks need "
             "such pairs. Borrow a mask set instead (--priors NAME)."
         )
+    landmarks = faces.recipe.frame if faces.recipe else REFERENCE_LANDMARKS
     neutral_faces, differences, refused = {}, defaultdict(list), []
     for sample in tqdm(expressive, desc="prior masks", unit="pair", disable=None if progress else True, leave=False):
         reference = neutral[sample.subject]
         if sample.subject not in neutral_faces:
             neutral_faces[sample.subject] = grey_face(reference.picture(), size)
         before, after = neutral_faces[sample.subject], grey_face(sample.picture(), size)
-        reason = limits.refuse(after, before) if limits else None
+        reason = limits.refuse(after, before, landmarks) if limits else None
         if reason:
             refused.append({"source": sample.source, "neutral": reference.source, "reason": reason})
         else:
             # kept for the outliers' sake, in half precision: a tenth of a grey level is fine enough
-            difference = np.abs(match_light(after, before, light) - before)
+            difference = np.abs(match_light(after, before, light, landmarks) - before)
             differences[sample.expression].append((sample, reference, difference.round(1).astype(np.float16)))
     classes, masks, pairs = [], [], {}
     for name in EXPRESSIONS:
@@ -114,6 +118,7 @@ def build_masks(
     if not masks:
         raise InputError(f"{faces.dataset} {faces.split}: all {len(refused)} pairs were refused, the first because of "
                          f"{refused[0]['reason']}. Align the faces, or build with limits off (--keep-all).")
+    outside = {n: artefacts(m, landmarks) for n, m in zip(classes, masks, strict=True)}
     options = {"light": light, "smooth": smooth, "limits": asdict(limits) if limits else None}
     return MaskSet(
         masks=torch.from_numpy(np.stack(masks)),
@@ -122,7 +127,7 @@ def build_masks(
         recipe={"size": size, "options": faces.options, "pairs": options, "post": "histogram equalisation",
                 "faces": faces.recipe and faces.recipe.as_dict()},
         pairs=pairs,
-        quality={"refused": refused, "artefacts": {n: artefacts(m) for n, m in zip(classes, masks, strict=True)}},
+        quality={"refused": refused, "artefacts": outside},
     )
 
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import REFERENCE_LANDMARKS
 
 from .masks import MaskSet
 from .regions import feature_region
@@ -59,7 +60,8 @@ def compare_masks(masks: MaskSet, reference: MaskSet, framing: tuple[float, floa
 
     The sets may frame faces differently: one scale and one shift, the same for all classes, lay the masks over the
     reference's frame; they maximise the mean r over the full frame. The face is ``feature_region`` of the masks' own
-    frame, laid over with them, so the masks to judge should be framed by the default reference.
+    frame, laid over with them; masks that do not say how their faces were cut are taken to be framed by the default
+    reference.
 
     Args:
         masks: The masks to judge.
@@ -77,7 +79,8 @@ def compare_masks(masks: MaskSet, reference: MaskSet, framing: tuple[float, floa
     size = theirs.shape[1:]
     if framing is None:
         framing = _best_framing(ours, theirs)
-    ours, face = _lay(ours, framing, size), _lay(feature_region(*ours.shape[1:])[None], framing, size)[0] > 0.5
+    face = feature_region(*ours.shape[1:], masks.cut.frame if masks.cut else REFERENCE_LANDMARKS)
+    ours, face = _lay(ours, framing, size), _lay(face[None], framing, size)[0] > 0.5
     everywhere = np.ones(size, bool)
     own, own_theirs = ours - ours.mean(0), theirs - theirs.mean(0)
     raw, raw_face = (_correlate(ours[:, where], theirs[:, where]) for where in (everywhere, face))

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe
 
 __all__ = ["ASSETS", "MaskSet", "list_assets"]
 
@@ -101,6 +102,12 @@ class MaskSet:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+    @property
+    def cut(self) -> Recipe | None:
+        """How the faces were cut out of their pictures; None where that is not known."""
+        faces = self.recipe.get("faces")
+        return Recipe.from_dict(faces) if faces else None
 
     def select(self, classes: tuple[str, ...] | list[str]) -> "MaskSet":
         """The masks of the given classes, in that order.

@@ -12,13 +12,23 @@ from .regions import face_region
 __all__ = ["LIMITS", "PairLimits", "artefacts", "match_light"]
 
 
-def artefacts(mask: np.ndarray) -> float:
-    """Share of a mask's energy (the sum of its squares) outside the face; a clean mask has little there."""
+def artefacts(mask: np.ndarray, landmarks: np.ndarray = REFERENCE_LANDMARKS) -> float:
+    """Share of a mask's energy (the sum of its squares) outside the face; a clean mask has little there.
+
+    Args:
+        mask: (H, W).
+        landmarks: Where the landmarks lie in it, as for ``face_region``.
+    """
     energy = mask.astype(np.float64) ** 2
-    return round(float(energy[~face_region(*mask.shape)].sum() / max(energy.sum(), 1e-9)), 4)
+    return round(float(energy[~face_region(*mask.shape, landmarks)].sum() / max(energy.sum(), 1e-9)), 4)
 
 
-def match_light(face: np.ndarray, reference: np.ndarray, how: str = "gain") -> np.ndarray:
+def match_light(
+        face: np.ndarray,
+        reference: np.ndarray,
+        how: str = "gain",
+        landmarks: np.ndarray = REFERENCE_LANDMARKS,
+) -> np.ndarray:
     """Bring the light of a grey face to that of a reference of the same person.
 
     Args:
@@ -26,19 +36,20 @@ def match_light(face: np.ndarray, reference: np.ndarray, how: str = "gain") -> n
         reference: Grey face (H, W), 0 to 255.
         how: ``none``, ``gain`` (the factor between their medians inside the face) or ``local`` (the factor between
             their local means, a quarter of the face wide: what the light does, but no expression).
+        landmarks: Where the landmarks lie in both, as for ``face_region``.
     """
     if how == "none":
         return face
     if how == "gain":
-        return face * _gain(face, reference)
+        return face * _gain(face, reference, landmarks)
     sigma = face.shape[0] / 4
     blurred, wanted = (cv2.GaussianBlur(x + 1.0, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
                        for x in (face, reference))
     return face * (wanted / blurred)
 
 
-def _gain(face: np.ndarray, reference: np.ndarray) -> float:
-    inside = face_region(*face.shape)
+def _gain(face: np.ndarray, reference: np.ndarray, landmarks: np.ndarray) -> float:
+    inside = face_region(*face.shape, landmarks)
     return float((np.median(reference[inside]) + 1) / (np.median(face[inside]) + 1))
 
 
@@ -59,15 +70,20 @@ class PairLimits:
     blink: float = 0.35
     outlier: float = 5.0
 
-    def refuse(self, face: np.ndarray, neutral: np.ndarray) -> str | None:
-        """Why a pair of grey faces (H, W) is refused, or None."""
-        gain = _gain(face, neutral)
+    def refuse(
+            self,
+            face: np.ndarray,
+            neutral: np.ndarray,
+            landmarks: np.ndarray = REFERENCE_LANDMARKS,
+    ) -> str | None:
+        """Why a pair of grey faces (H, W), whose landmarks lie as for ``face_region``, is refused, or None."""
+        gain = _gain(face, neutral, landmarks)
         if max(gain, 1 / gain) > 1 + self.light:
             return f"light: {abs(gain - 1):.0%} apart"
         shift = _upper_shift(face * gain, neutral)
         if shift > self.shift:
             return f"alignment: the upper face is {shift:.1%} of the size apart"
-        open_face, open_neutral = _eye_contrast(face), _eye_contrast(neutral)
+        open_face, open_neutral = (_eye_contrast(x, landmarks) for x in (face, neutral))
         if open_neutral < self.blink * open_face:
             return "blink: the neutral face's eyes are closed"
         return None
@@ -99,12 +115,12 @@ def _upper_shift(face: np.ndarray, neutral: np.ndarray) -> float:
     return float(np.hypot(dx, dy) / size) if response > 0.1 else 0.0
 
 
-def _eye_contrast(face: np.ndarray) -> float:
+def _eye_contrast(face: np.ndarray, landmarks: np.ndarray) -> float:
     """How dark the darkest of the eyes is against their surroundings, in grey levels."""
     size = face.shape[0]
-    reach = max(round(0.09 * size), 2)
+    reach = max(round(0.225 * float(landmarks[1, 0] - landmarks[0, 0]) * size), 2)
     contrast = []
-    for x, y in REFERENCE_LANDMARKS[:2]:
+    for x, y in landmarks[:2]:
         column, row = round(float(x) * size), round(float(y) * size)
         eye = face[max(row - reach // 2, 0):row + reach // 2 + 1, max(column - reach, 0):column + reach + 1]
         contrast.append(float(np.median(eye) - np.quantile(eye, 0.05)))

@@ -134,7 +134,7 @@ def build_masks_from_neutral(
     people = people if renders else 0
     made = dict(draws=draws, renders=renders, people=people, jitter=jitter, smooth=smooth, mirror=mirror, seed=seed)
     masks = np.stack([equalize(t) for t in total])
-    outside = {name: artefacts(mask) for name, mask in zip(EXPRESSIONS[1:], masks, strict=True)}
+    outside = {name: artefacts(mask, recipe.frame) for name, mask in zip(EXPRESSIONS[1:], masks, strict=True)}
     return MaskSet(
         masks=torch.from_numpy(masks),
         classes=EXPRESSIONS[1:],

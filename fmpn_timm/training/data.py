@@ -12,7 +12,7 @@ from fmpn_timm.data.readers.prepared import prepared_folds
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.splits import split_by_subject
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import FRAMING, Recipe, check_recipe
+from fmpn_timm.faces import FRAMING, check_recipe
 from fmpn_timm.priors import MaskSet, build_masks, draw_sheet
 
 from .config import TrainConfig
@@ -167,9 +167,8 @@ def _prepare_priors(config: TrainConfig, train: FaceSet, accelerator: Accelerato
     show = config.progress and accelerator.is_local_main_process
     priors = build_masks(train, progress=show) if config.priors == "build" else MaskSet.load(config.priors)
     priors = priors.with_neutral().select(train.classes)
-    if config.mask_box is None and priors.recipe.get("faces"):
-        cut = Recipe.from_dict(priors.recipe["faces"])
-        check_recipe(train.recipe, cut, f"--priors {config.priors}", config.any_recipe, FRAMING)
+    if config.mask_box is None:
+        check_recipe(train.recipe, priors.cut, f"--priors {config.priors}", config.any_recipe, FRAMING)
     if accelerator.is_main_process:
         priors.save(config.folder / "priors.safetensors")
         draw_sheet(priors, config.folder / "priors.png")

@@ -119,6 +119,8 @@ def test_faces_are_compared_with_their_own_neutral():
     row = with_comparisons(two, neutral).as_rows()[0]
     assert row["neutral_r"] is None and row["neutral_share"] is None  # nothing moved
     assert with_comparisons(frame(0), neutral).faces == ()
+    elsewhere = with_comparisons(two, neutral, Recipe(margin=0.5).frame).faces[0].comparison
+    assert elsewhere.inside.sum() < 0.3 * largest[0].comparison.inside.sum()
 
 
 def seen(x: float, happy: float = 0.0, subject: int = 0):

@@ -1,6 +1,7 @@
 """Tests of the comparison of mask sets."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe
 from fmpn_timm.priors import MaskSet
 from fmpn_timm.priors.compare import compare_masks
 from fmpn_timm.priors.regions import feature_region
@@ -74,6 +76,19 @@ def test_inside_the_face_ignores_the_outside():
     noisy[:, outside] = np.random.default_rng(1).uniform(0, 1, (3, outside.sum()))
     comparison = compare_masks(mask_set(noisy), mask_set(masks), framing=(1, 0, 0))
     assert min(comparison.r_face) > 0.97 and max(comparison.r) < 0.9
+
+
+def test_the_face_is_where_the_masks_recipe_says():
+    recipe = Recipe(margin=0.5)
+    masks = blobs(0.5)
+    noisy = masks.copy()
+    outside = ~feature_region(60, 60, recipe.frame)
+    noisy[:, outside] = np.random.default_rng(1).uniform(0, 1, (3, outside.sum()))
+    r_face = {}
+    for name, cut in (("known", {"faces": recipe.as_dict()}), ("unknown", {})):
+        said = replace(mask_set(noisy), recipe=cut)
+        r_face[name] = compare_masks(said, mask_set(masks), framing=(1, 0, 0)).r_face
+    assert min(r_face["known"]) > 0.97 and max(r_face["unknown"]) < 0.9
 
 
 def test_too_few_common_classes_are_named():

@@ -1,5 +1,7 @@
 """Tests of what refuses a pair, of light normalisation and of the artefact score."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.readers.drawn import read_drawn
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces import Recipe
 from fmpn_timm.priors import MaskSet, PairLimits, build_masks
 from fmpn_timm.priors.pairs import artefacts, match_light
 from fmpn_timm.priors.regions import face_region
@@ -69,6 +72,41 @@ def test_light_is_left_alone():
 def test_unfit_pairs_are_refused_with_the_reason(change, reason):
     happy, neutral = change(grey_face())
     assert PairLimits().refuse(happy, neutral).startswith(reason)
+
+
+def padded(face: np.ndarray) -> np.ndarray:
+    """The face with a margin of half its side all around."""
+    return np.pad(face, SIZE // 2, mode="edge")
+
+
+def test_a_pair_with_a_margin_is_judged_where_its_face_is():
+    face, frame = grey_face(), Recipe(margin=0.5).frame
+    closed = cv2.GaussianBlur(face, (0, 0), 9)
+    limits = PairLimits()
+    assert limits.refuse(padded(face), padded(closed), frame).startswith("blink")
+    assert limits.refuse(padded(smiling(face)), padded(face), frame) is None
+    # what is beside the face does not decide about its light
+    dark, bright = padded(face), padded(face)
+    dark[:, :SIZE // 2] = 0
+    bright[:, :SIZE // 2] = 255
+    np.testing.assert_allclose(match_light(bright, dark, landmarks=frame), bright)
+    assert match_light(bright, dark).mean() < 0.98 * bright.mean()
+    outside = ~face_region(2 * SIZE, 2 * SIZE, frame)
+    assert artefacts(outside.astype(np.float32), frame) == 1 > artefacts(outside.astype(np.float32))
+
+
+def test_masks_of_faces_with_a_margin_refuse_what_those_without_refuse():
+    face = grey_face()
+    closed = cv2.GaussianBlur(face, (0, 0), 9)
+    plain = pair_set((face, smiling(face)), (closed, face))
+    wide = replace(pair_set((padded(face), padded(smiling(face))), (padded(closed), padded(face))),
+                   recipe=Recipe(size=2 * SIZE, margin=0.5))
+    of_plain, of_wide = (build_masks(faces, size, progress=False) for faces, size in ((plain, SIZE), (wide, 2 * SIZE)))
+    for masks in (of_plain, of_wide):
+        (refused,) = masks.quality["refused"]
+        assert refused["source"] == "1/happiness" and refused["reason"].startswith("blink")
+    (mask,), (score,) = of_wide.masks.numpy(), of_wide.quality["artefacts"].values()
+    assert score == artefacts(mask, wide.recipe.frame) != artefacts(mask)
 
 
 def test_fit_pairs_are_not_refused():

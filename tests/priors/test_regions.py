@@ -1,5 +1,8 @@
 """Tests of where the face is."""
 
+import numpy as np
+
+from fmpn_timm.faces import Recipe
 from fmpn_timm.priors.regions import face_region, feature_region
 
 
@@ -12,3 +15,11 @@ def test_features_are_inside_and_the_frame_is_not():
 def test_the_face_takes_in_the_features():
     face, features = face_region(100, 100), feature_region(100, 100)
     assert (face | ~features).all() and face.sum() > 1.2 * features.sum()
+
+
+def test_a_margin_shrinks_the_face_about_the_middle():
+    frame = Recipe(size=100, margin=0.5).frame  # twice the frame's side
+    for region in (face_region, feature_region):
+        inner = region(200, 200, frame)[50:150, 50:150]
+        assert (inner == region(100, 100)).mean() > 0.999
+    np.testing.assert_array_equal(face_region(100, 100, Recipe().frame), face_region(100, 100))
