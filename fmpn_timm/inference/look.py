@@ -19,7 +19,7 @@ from .pictures import Unreadable, as_picture
 from .predictor import Predictor
 from .results import UNCERTAIN, FacePrediction, PicturePrediction
 from .sources import Frame, Source, frames
-from .timeline import NeutralSheet, Timeline
+from .timeline import MAX_TRACKS, NeutralSheet, Timeline
 from .tracks import Tracker, follow
 from .video import VIDEOS, VideoWriter, sample
 
@@ -155,8 +155,11 @@ def _look_at_video(
         references = neutrals.faces
         if neutral is not None and people:  # it is that of whom is seen most
             references = {max(people.values(), key=lambda person: person.frames).track: neutral}
-        for prediction in best.values():
-            sheet.add(with_comparisons(prediction, references, predictor.recipe.frame))
+        # the sheet would count for how long each is seen, but it is given one frame of each expression
+        longest = sorted(people, key=lambda track: -people[track].frames)[:MAX_TRACKS]
+        for (track, _), prediction in best.items():
+            if track in longest:
+                sheet.add(with_comparisons(prediction, references, predictor.recipe.frame))
         sheet.close(complete=True)
         pictures = [(words, made.path.read_bytes()) for words, made in (
             ("Probabilities over time, smoothed, one band for each person", timeline),

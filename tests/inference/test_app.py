@@ -114,6 +114,18 @@ def test_people_of_a_video_are_followed(predictor, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["seen.mp4"]
 
 
+def test_those_seen_longest_are_shown_beside_their_neutral_faces(predictor, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(look, "MAX_TRACKS", 1)
+    monkeypatch.setattr(look, "with_comparisons", lambda prediction, *_: shown.append(prediction) or prediction)
+    places = [((5, 5, 30), (60, 20, 70))] * 2 + [((60, 20, 70),)] * 6  # the first goes soon
+    monkeypatch.setattr(look, "frames", lambda source: (
+        Frame("video", time=0.25 * i, picture=marked(*faces), number=i) for i, faces in enumerate(places)))
+    looked = look.look_at(predictor, "some.mp4", folder=tmp_path)
+    longest, _ = sorted(looked.numbers, key=lambda person: -person["frames"])
+    assert len(looked.numbers) == 2 and {p.faces[0].track for p in shown} == {longest["track"]}
+
+
 def test_video_that_breaks_off_shows_what_there_was(predictor, tmp_path, monkeypatch):
     frames = [*_frames(3, 0.25), Frame("video", reason="the video is cut after 0.50 s")]
     monkeypatch.setattr(look, "frames", lambda source: iter(frames))
