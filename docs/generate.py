@@ -4,6 +4,7 @@
 """
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from fmpn_timm.cli import command_parser, crossval_parser
-from fmpn_timm.training.config import TrainConfig
+from fmpn_timm.training.config import CONFIGS, TrainConfig, config_names
 
 PAGE = Path(__file__).resolve().parent / "cli.md"
 
@@ -22,10 +23,13 @@ def page() -> str:
     for name, command in commands(command_parser(), "fmpn"):
         parts += [f"## `{name}`", _sentence(command.description or ""), options_table(command)]
         if name == "fmpn train":
-            parts += ["Every field of a configuration file is an option; `--config` names the file, or one that comes "
-                      "with the package.", config_table()]
+            parts += ["Every field of a configuration file is an option, written with underscores and with a value "
+                      "(`--compile true`); those of the other commands have hyphens. `--config` names the file, or one "
+                      "that comes with the package; without it `drawn` is used.", configurations_table(),
+                      "The defaults below hold for what neither the file nor the command line says.", config_table()]
         if name == "fmpn crossval":
-            parts += [_sentence(crossval_parser().description), options_table(crossval_parser())]
+            crossval = crossval_parser()
+            parts += [_sentence(crossval.description), options_table(crossval), _sentence(crossval.epilog)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -46,6 +50,16 @@ def options_table(parser: argparse.ArgumentParser) -> str:
     actions = [a for a in parser._actions if not isinstance(a, argparse._HelpAction)]
     rows = [f"| {_cell(_called(action))} | {_cell(action.help or '')} |" for action in actions]
     return "\n".join(["| option | what |", "|---|---|", *rows]) if rows else ""
+
+
+def configurations_table() -> str:
+    """The configurations that come with the package, each with the first sentence of its comment, as a Markdown table."""
+    rows = []
+    for name in config_names():
+        lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        text = " ".join(line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
+        rows.append(f"| `{name}` | {_cell(re.split(r'(?<=[.:]) ', text)[0].rstrip('.:'))} |")
+    return "\n".join(["| configuration | what |", "|---|---|", *rows])
 
 
 def config_table() -> str:

@@ -13,6 +13,7 @@ from fmpn_timm.errors import InputError
 
 if TYPE_CHECKING:
     from fmpn_timm.data.samples import FaceSet
+    from fmpn_timm.faces import Recipe
     from fmpn_timm.priors import MaskSet
 
 __all__ = ["command_parser", "crossval_parser", "main", "parse_crossval", "train_main"]
@@ -88,8 +89,8 @@ def command_parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser(
         "predict", help="say what the faces in pictures and videos express",
-        description="Find the faces in pictures and videos and say what they express. Every input has a row, also one "
-                    "without a face or one that cannot be read; then the exit code is 1. The frames of a video have "
+        description="Find the faces in pictures and videos and say what they express. Every input gets a row, even "
+                    "without a face. The exit code is 1 if any input cannot be read. The frames of a video have "
                     "rows with their time, and its faces are followed: a track keeps its number. Without an output a "
                     "table is printed. accelerate launch and torchrun share the inputs among processes.")
     predict.add_argument("source", nargs="+", metavar="SRC",
@@ -126,8 +127,8 @@ def command_parser() -> argparse.ArgumentParser:
     app = commands.add_parser(
         "app", help="open a page that says what the faces in a picture or video express",
         description="Serve a page for the browser of this computer: give a picture, a video or the camera, and see "
-                    "each face's probabilities and where it moved. It needs no network, and deletes what it was given "
-                    "after ten minutes and when it ends. Ctrl-C ends it.")
+                    "each face's probabilities and where it moved. Only the first start needs a network, for the face "
+                    "detector; what the page was given is deleted after ten minutes and when it ends. Ctrl-C ends it.")
     app.add_argument("--model", help=f"{MODEL} (default: the one that comes with the package)")
     app.add_argument("--port", type=int, default=7860, help="(default: 7860)")
     app.add_argument("--host", default="127.0.0.1", help="address to listen at; any but 127.0.0.1 lets others in, "
@@ -221,11 +222,13 @@ def command_parser() -> argparse.ArgumentParser:
     prepare.add_argument("out", metavar="OUT", type=Path, help="folder of the prepared set")
     prepare.add_argument("--split", action="append", help="split to prepare, may be repeated (default: train)")
     prepare.add_argument("--protocol", help="read by this protocol of the data set, and write its folds")
-    prepare.add_argument("--detector", default="yunet", help="yunet, retinaface, mtcnn, or dataset for its landmarks")
-    prepare.add_argument("--size", type=int, default=112, help="height and width of the faces in pixels (default: 112)")
-    prepare.add_argument("--margin", type=float, default=0.0, help="added on every side, as a share of the face")
-    prepare.add_argument("--weights", type=float, nargs=5, default=(1, 1, 1, 1, 1), metavar="W",
-                         help="weight of each landmark in the alignment: eyes, nose, corners of the mouth")
+    prepare.add_argument("--recipe", metavar="MODEL", help="cut the faces as this model expects them, to evaluate or "
+                         "fine-tune it; in place of the four options that follow")
+    prepare.add_argument("--detector", help="yunet (default), retinaface, mtcnn, or dataset for its landmarks")
+    prepare.add_argument("--size", type=int, help="height and width of the faces in pixels (default: 112)")
+    prepare.add_argument("--margin", type=float, help="added on every side, as a share of the face (default: 0)")
+    prepare.add_argument("--weights", type=float, nargs=5, metavar="W", help="weight of each landmark in the "
+                         "alignment: eyes, nose, corners of the mouth (default: 1 each)")
     prepare.add_argument("--faces", choices=("largest", "all"), default="largest", help="which faces of a picture")
     prepare.add_argument("--missing", choices=("skip", "center"), default="skip",
                          help="a picture without a face is skipped (and listed), or its middle is taken")
@@ -609,12 +612,11 @@ def _data_prepare(options: argparse.Namespace) -> None:
     from fmpn_timm.data.prepare import prepare_faces
     from fmpn_timm.data.protocols import get_protocol
     from fmpn_timm.data.readers import read_faces
-    from fmpn_timm.faces import FaceAligner, Recipe
+    from fmpn_timm.faces import FaceAligner
 
     aligner = None
     if not options.as_is:
-        recipe = Recipe(options.detector, options.size, options.margin, weights=tuple(options.weights))
-        aligner = FaceAligner(recipe, policy=options.faces, missing=options.missing)
+        aligner = FaceAligner(_recipe(options), policy=options.faces, missing=options.missing)
     reader_options, folds = _options(options.option), None
     if options.protocol:
         protocol = get_protocol(options.name, options.protocol)
@@ -632,6 +634,23 @@ def _data_prepare(options: argparse.Namespace) -> None:
         print(f"{options.out}, {faces.split}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
               f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "
               f"(listed in {options.out / 'skipped.csv'})")
+
+
+def _recipe(options: argparse.Namespace) -> "Recipe":
+    """The recipe that ``fmpn data prepare`` was asked for."""
+    from fmpn_timm.faces import Recipe
+    from fmpn_timm.hub import recipe_of
+
+    fields = {name: getattr(options, name) for name in ("detector", "size", "margin", "weights")}
+    given = {name: value for name, value in fields.items() if value is not None}
+    if options.recipe is None:
+        return Recipe(**given)
+    if given:
+        raise InputError(f"--recipe {options.recipe} says how faces are cut: leave out --{', --'.join(given)}.")
+    recipe = recipe_of(options.recipe)
+    if recipe is None:
+        raise InputError(f"{options.recipe} does not say how its faces were cut: give --size, --margin and --weights.")
+    return recipe
 
 
 def _priors_show(options: argparse.Namespace) -> None:

@@ -31,10 +31,10 @@ def model_folder(tmp_path) -> Path:
     return _model(tmp_path)
 
 
-def _model(tmp_path: Path) -> Path:
+def _model(tmp_path: Path, recipe: Recipe | None = None) -> Path:
     torch.manual_seed(0)
     model = timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1, num_classes=8)
-    hub.save_model(model, tmp_path / "model", EXPRESSIONS, size=32, crop_pct=0.9)
+    hub.save_model(model, tmp_path / "model", EXPRESSIONS, size=32, crop_pct=0.9, recipe=recipe)
     return tmp_path / "model"
 
 
@@ -101,6 +101,20 @@ def test_priors_of_a_fold_are_made_of_its_training_subjects(tmp_path, capsys):
     assert masks.pairs["fear"] == 9 and "fold 3 train" in masks.data
     with pytest.raises(SystemExit, match="--fold 12: protocol ten-folds has the folds 0, 1"):
         cli.main(["priors", "build", *few, "--protocol", "ten-folds", "--fold", "12", "--out", str(out)])
+
+
+def test_faces_are_cut_as_a_model_expects_them(tmp_path, capsys):
+    recipe = Recipe("dataset", 40, 0.1, color="grey")
+    model = f"local-dir:{_model(tmp_path, recipe)}"
+    few = ["drawn", str(tmp_path / "out"), "--option", "subjects=4", "--option", "takes=1", "--option", "size=80"]
+    cli.main(["data", "prepare", *few, "--recipe", model])
+    cli.main(["evaluate", model, "--dataset", "prepared", "--root", str(tmp_path / "out"), "--split", "train", "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == 32
+    with pytest.raises(SystemExit, match="says how faces are cut: leave out --size, --margin"):
+        cli.main(["data", "prepare", *few, "--recipe", model, "--size", "40", "--margin", "0"])
+    silent = f"local-dir:{_model(tmp_path / 'silent')}"
+    with pytest.raises(SystemExit, match="does not say how its faces were cut: give --size"):
+        cli.main(["data", "prepare", *few, "--recipe", silent])
 
 
 def test_data_prepare_and_folds(tmp_path, capsys):

@@ -140,13 +140,14 @@ def check_recipe(
         return
     if have is None:
         raise InputError(
-            f"{where} asks for faces cut by recipe {want.hash}, and these were not aligned. Prepare them with that "
-            "recipe (fmpn data prepare), or say --any-recipe."
+            f"{where} asks for faces cut by recipe {want.hash}, and these were not aligned. Prepare them for it (fmpn "
+            "data prepare, for a model with --recipe MODEL), or pass --any-recipe (in training --any_recipe true)."
         )
     mine, wanted = asdict(have), asdict(want)
     differ = [f"{k} {mine[k]} instead of {wanted[k]}" for k in fields if mine[k] != wanted[k]]
     if differ:
         raise InputError(
             f"{where} asks for faces cut by recipe {want.hash}, and these were cut by {have.hash} "
-            f"({'; '.join(differ)}). Prepare the faces again (fmpn data prepare), or say --any-recipe."
+            f"({'; '.join(differ)}). Prepare the faces again (fmpn data prepare, for a model with --recipe "
+            "MODEL), or pass --any-recipe (in training --any_recipe true)."
         )

@@ -1,8 +1,9 @@
 """The data of a run: what it learns from, selects on and reports on, and its prior masks."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from accelerate import Accelerator
 
@@ -99,8 +100,17 @@ def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
         raise InputError(f"--train_fraction {config.train_fraction}: it must be above 0 and at most 1.")
     if config.train_fraction < 1:
         _, train = split_by_subject(train, config.train_fraction, config.seed)
+    if train.recipe is None and accelerator.is_main_process:
+        _warn_of_whole_pictures(train.dataset)
     priors = _prepare_priors(config, train, accelerator)
     return Data(_with_others(config, train), valid, test, train.classes, priors)
+
+
+@cache  # once, however many runs a cross-validation has
+def _warn_of_whole_pictures(dataset: str) -> None:
+    print(f"warning: nothing says how the faces of {dataset} are cut, and training looks for none. Unless the pictures "
+          "are faces already, prepare them (fmpn data prepare) and train on that (--dataset prepared --root OUT).",
+          file=sys.stderr)
 
 
 def paired_faces(faces: FaceSet) -> FaceSet:

@@ -177,12 +177,11 @@ def _person(root: str, seed: int, subject: int) -> tuple[np.ndarray, np.ndarray]
 
 def _alignment(model: IctModel, seen: np.ndarray, recipe: Recipe, jitter: float, seed: list[int]) -> np.ndarray:
     """What the recipe does to a picture, as one step from the picture plane to the aligned frame (2, 3)."""
-    reference = (np.asarray(recipe.reference) + recipe.margin) / (1 + 2 * recipe.margin) * recipe.size
     points = five_of_68(seen[model.landmarks, :2].astype(np.float64))
     if jitter:
         errors = np.random.default_rng(seed).standard_normal((5, 2))
         points = points + jitter * np.linalg.norm(points[1] - points[0]) * errors
-    return similarity_transform(points, reference, np.asarray(recipe.weights))
+    return similarity_transform(points, recipe.frame * recipe.size, np.asarray(recipe.weights))
 
 
 def _spoil(picture: np.ndarray, rng: np.random.Generator, occlude: float, blur: float, noise: float) -> np.ndarray:
