@@ -280,6 +280,15 @@ def _use(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> s
 
 ```python
 # pip install fmpn-timm
+from fmpn_timm import Predictor
+
+for face in Predictor("hf-hub:{repo_id}")("photo.jpg").faces:
+    print(face.label, face.probabilities, face.box)
+```
+
+Or as a timm model, on faces that are cut out already:
+
+```python
 import timm, torch
 import fmpn_timm  # registers the models
 
@@ -307,7 +316,8 @@ def _preprocessing(repo_id: str, config: dict, summary: dict, files: Collection[
             cut = (f"Faces were found {found}, aligned to five landmarks and cut at {side} pixels with a margin "
                    f"of {recipe['margin']:g}")
         cut += (f": recipe `{recipe['hash']}`, whole in `config.json`. "
-                "Faces cut in another way cost accuracy; `fmpn data prepare` and `fmpn evaluate` hold you to it.")
+                "Faces cut in another way cost accuracy: `fmpn evaluate` refuses them unless it is told `--any-recipe`, and "
+                f"`fmpn data prepare --recipe hf-hub:{repo_id}` cuts them as they should be.")
     else:
         cut = "Faces were taken as the data set ships them; no alignment is recorded."
     resized = load_size_of(cfg)
@@ -322,7 +332,9 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
     if "data" not in summary:
         return ""
     run, samples = summary.get("config"), summary.get("samples", {})
-    lines = [f"| data | {_title(summary['data']['dataset'])} |"]
+    beside = [(f"{data['samples']:,} faces of " if "samples" in data else "") + _title(data["dataset"])
+              for data in summary["data"].get("also", ())]
+    lines = [f"| data | {', and beside it '.join([_title(summary['data']['dataset']), *beside])} |"]
     options = {k: v for k, v in summary["data"].items() if k != "dataset"}
     if options:
         lines.append(f"| data options | `{json.dumps(options)}` |")
@@ -401,7 +413,9 @@ def _masks(repo_id: str, config: dict, summary: dict, files: Collection[str]) ->
 
 
 def _limits(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
-    return """\
+    calibrated = ("Probabilities are calibrated on the data named above alone." if "temperature" in config else
+                  "Probabilities are not calibrated.")
+    return f"""\
 ## Limits and misuse
 
 - It sorts pictures of faces by what raters called their expression. **Expressions are not emotions**: what a face
@@ -412,7 +426,7 @@ def _limits(repo_id: str, config: dict, summary: dict, files: Collection[str]) -
 - Training faces are not a fair sample of people: age, skin, culture, pose, light, glasses and masks change its errors,
   and nobody has measured how much. Raters disagree; rare classes are weak (see the figures by class).
 - Figures are of the data named above. Other data, detectors or framings score lower.
-- Probabilities are not calibrated unless the card says so."""
+- {calibrated}"""
 
 
 def _licence(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:

@@ -84,10 +84,11 @@ def test_licence_follows_all_data(tmp_path):
     summary["config"]["init"] = None
     for also, license, names in ((["ict"], "mit", ["drawn", "ict"]), (["ict", "ferplus"], "other",
                                                                      ["drawn", "ict", "ferplus"])):
-        summary["data"]["also"] = [{"dataset": name, "split": "train"} for name in also]
+        summary["data"]["also"] = [{"dataset": name, "split": "train", "samples": 3200} for name in also]
         written = card(summary)
         assert written.data.license == license and written.data.datasets == names
     assert "FER2013's" in written.text and "The weights are MIT" not in written.text
+    assert ", and beside it 3,200 faces of ICT FaceKit, and beside it 3,200 faces of FERPlus |" in written.text
     assert written.data.license_name == "research-only"
 
 
@@ -102,6 +103,8 @@ def test_a_teacher_is_named_and_its_terms_hold(tmp_path):
     summary = summary_of(tmp_path)
     summary["config"].update(init=None, teacher="fmpn_lite_resnet18_small.ferplus,local-dir:/home/me/other")
     written = card(summary)
+    assert "Probabilities are not calibrated." in written.text
+    assert "calibrated on the data" in card(summary, {**CONFIG, "temperature": 0.7}).text
     said = "It is taught by `fmpn_lite_resnet18_small.ferplus` and the weights of another run (`--teacher`)"
     assert f"{said}.\n" in written.text and f"{said}, whose terms hold too." in written.text
     assert written.data.license == "other" and "/home/me" not in written.text
