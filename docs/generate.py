@@ -53,7 +53,7 @@ def options_table(parser: argparse.ArgumentParser) -> str:
 
 
 def configurations_table() -> str:
-    """The configurations that come with the package, each with the first sentence of its comment, as a Markdown table."""
+    """The package's configurations, each with the first sentence of its comment, as a Markdown table."""
     rows = []
     for name in config_names():
         lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()

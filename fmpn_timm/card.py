@@ -316,7 +316,7 @@ def _preprocessing(repo_id: str, config: dict, summary: dict, files: Collection[
             cut = (f"Faces were found {found}, aligned to five landmarks and cut at {side} pixels with a margin "
                    f"of {recipe['margin']:g}")
         cut += (f": recipe `{recipe['hash']}`, whole in `config.json`. "
-                "Faces cut in another way cost accuracy: `fmpn evaluate` refuses them unless it is told `--any-recipe`, and "
+                "Faces cut in another way cost accuracy: `fmpn evaluate` refuses them unless told `--any-recipe`, and "
                 f"`fmpn data prepare --recipe hf-hub:{repo_id}` cuts them as they should be.")
     else:
         cut = "Faces were taken as the data set ships them; no alignment is recorded."
