@@ -1,8 +1,8 @@
 """The three arms of the paper's Table I on one data set: the tables in the README.
 
-    python benchmarks/arms.py --config drawn
+    python -m benchmarks.arms --config drawn
     fmpn train --config ferplus --root DIR --arm cnn --name ferplus-backbone --compile true
-    python benchmarks/arms.py --config ferplus --root DIR --compile true --epochs 6 --lr 1e-3 \
+    python -m benchmarks.arms --config ferplus --root DIR --compile true --epochs 6 --lr 1e-3 \
         --init local-dir:runs/ferplus-backbone/model
 
 Takes the options of train.py, trains each arm in a run of its own (``--resume auto`` goes on after a stop), and
@@ -13,8 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from collect import collect
-
+from benchmarks.collect import collect
 from fmpn_timm.training.arms import compare_arms
 from fmpn_timm.training.tables import arms_table
 

@@ -1,6 +1,6 @@
 """What a results file keeps of runs; and finished runs side by side.
 
-    python benchmarks/collect.py runs/a runs/b --out benchmarks/masks-ferplus.json
+    python -m benchmarks.collect runs/a runs/b --out benchmarks/masks-ferplus.json
 
 Writes each run's figures, pooled and by class, with configuration, data, rule, split, seed and versions.
 """

@@ -3,7 +3,7 @@
 Data sets such as FERPlus ship faces that someone has cropped already. A model that learnt from them is best shown
 photos that are cut the same way: the recipe's reference is the median of landmarks found in the data set's pictures.
 
-    python benchmarks/framing.py ferplus DIR --number 2000
+    python -m benchmarks.framing ferplus DIR --number 2000
 
 prints the medians (x, y, shares of the picture's side), their quartiles, and in how many pictures a face was found.
 """

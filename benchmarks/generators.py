@@ -50,8 +50,8 @@ def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
     Raises:
         InputError: A generator is unknown, nothing is trained, or what ``cross_validate`` says.
     """
-    wanted, args = asked_for(args, "--generators", GENERATORS, "benchmarks/generators.py")
-    options = parse_crossval(args, "benchmarks/generators.py")
+    wanted, args = asked_for(args, "--generators", GENERATORS, "python -m benchmarks.generators")
+    options = parse_crossval(args, "python -m benchmarks.generators")
     name = options.config.name.removesuffix("-crossval")
     runs, sizes = {}, {}
     for generator in GENERATORS:

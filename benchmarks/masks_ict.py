@@ -1,6 +1,6 @@
 """Prior masks from neutral photos and ICT FaceKit, measured against the masks the FMPN authors published for CK+.
 
-    python benchmarks/masks_ict.py --neutral PHOTOS --ict FACEXMODEL [--mmi FOLDER] [--output masks.safetensors]
+    python -m benchmarks.masks_ict --neutral PHOTOS --ict FACEXMODEL [--mmi FOLDER] [--output masks.safetensors]
 
 PHOTOS: frontal neutral faces, for the published figures the 51 of the Face Research Lab London Set (CC BY 4.0).
 One scale and one shift, the same for all classes, lay our masks over the CK+ frame; nothing else is fitted.

@@ -93,11 +93,11 @@ def study(args: Sequence[str], out: Path) -> dict[str, Any]:
         InputError: A variant is unknown, or what ``cross_validate`` says.
     """
     variants = {v.name: v for v in (BASE, *(v for of in STUDIES.values() for v in of))}
-    wanted, args = asked_for(args, "--variants", variants, "benchmarks/study.py")
-    options = parse_crossval(args, "benchmarks/study.py", ARMS)
+    wanted, args = asked_for(args, "--variants", variants, "python -m benchmarks.study")
+    options = parse_crossval(args, "python -m benchmarks.study", ARMS)
     found = {}
     for name, variant in variants.items():
-        config = parse_crossval([*args, *variant.options], "benchmarks/study.py", ARMS).config
+        config = parse_crossval([*args, *variant.options], "python -m benchmarks.study", ARMS).config
         config = replace(config, name=f"{options.config.name.removesuffix('-crossval')}-study-{name}")
         if name in wanted and not options.report:
             found[name] = cross_validate(config, variant.arms, options.seeds, options.folds)

@@ -7,7 +7,7 @@ The whole pipeline (detection, the model's own recipe, the model) on three kinds
 - people rendered with ICT FaceKit, by expression;
 - faces the package draws, by expression.
 
-    python benchmarks/world.py MODEL --london DIR --ict FACEXMODEL --out benchmarks/world
+    python -m benchmarks.world MODEL --london DIR --ict FACEXMODEL --out benchmarks/world
 
 writes world.json and world.png. DIR holds neutral/*.jpg and smiling/*.jpg, one name for one person.
 """

@@ -1,8 +1,8 @@
 """All systems and the bare backbone side by side on one data set: what they score, and what they cost.
 
-    python benchmarks/zoo.py --config ict_hard --config zoo_ict --root OUT --seeds 0,1,2
-    python benchmarks/zoo.py --config ferplus --config zoo_ferplus --root DIR --seeds 0,1,2
-    python benchmarks/zoo.py --config paper --config zoo_paper --name zoo-ckplus \\
+    python -m benchmarks.zoo --config ict_hard --config zoo_ict --root OUT --seeds 0,1,2
+    python -m benchmarks.zoo --config ferplus --config zoo_ferplus --root DIR --seeds 0,1,2
+    python -m benchmarks.zoo --config paper --config zoo_paper --name zoo-ckplus \\
         --dataset ckplus --root DIR --protocol fmpn
 
 Takes the options of ``fmpn crossval``; given again, it goes on where it was stopped, and with other folds or seeds it
@@ -55,7 +55,7 @@ def compare_systems(args: Sequence[str], out: Path) -> dict[str, Any]:
     Raises:
         InputError: Bad options, or none of the systems can be trained.
     """
-    options = parse_crossval(args, "benchmarks/zoo.py", ARMS)
+    options = parse_crossval(args, "python -m benchmarks.zoo", ARMS)
     folder, not_run = options.config.folder, {}
     for arm in () if options.report else options.arms:
         try:
