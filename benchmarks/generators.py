@@ -23,8 +23,8 @@ from typing import Any
 from benchmarks.variants import Key, asked_for, fold_gains, without_root
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import write_text
 from fmpn_timm.hub import load_model
-from fmpn_timm.training.checkpoint import write_text
 from fmpn_timm.training.crossval import cross_validate, report
 from fmpn_timm.training.statistics import corrected_t_test
 from fmpn_timm.zoo import model_size

@@ -27,6 +27,7 @@ from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.readers.prepared import read_prepared
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import FaceAligner
+from fmpn_timm.files import save_figure
 from fmpn_timm.inference.optimize import best_precision, optimize
 
 
@@ -107,7 +108,7 @@ def draw(curves: dict, path: str) -> None:
         for axis in column:
             axis.set_ylim(0, 1.08 * axis.get_ylim()[1])
             axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

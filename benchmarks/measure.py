@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from fmpn_timm.files import write_text
+
 __all__ = ["interleaved", "machine", "peak_memory", "reset_peak", "summary", "write_json"]
 
 
@@ -101,9 +103,7 @@ def machine() -> dict[str, Any]:
 def write_json(path: str | Path, results: dict[str, Any]) -> None:
     """Write results with the machine beside them, complete or not at all, and show them."""
     text = json.dumps({**results, "machine": machine()}, indent=1) + "\n"
-    partial = Path(f"{path}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    write_text(path, text)
     print(text)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.variants import Key, asked_for, fold_gains, without_root
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
-from fmpn_timm.training.checkpoint import write_text
+from fmpn_timm.files import save_figure, write_text
 from fmpn_timm.training.crossval import cross_validate, report
 from fmpn_timm.training.statistics import corrected_t_test
 from fmpn_timm.training.tables import arm_label
@@ -216,7 +216,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes[0][0].set_ylabel("difference in accuracy, points\n(95 %, corrected t over folds)", fontsize=8)
     axes[0][0].legend(fontsize=7, frameon=False)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     plt.close(figure)
 
 

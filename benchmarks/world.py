@@ -27,6 +27,7 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.drawn import draw_face
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.data.samples import read_picture
+from fmpn_timm.files import save_figure
 from fmpn_timm.version import __version__
 
 Faces = list[tuple[np.ndarray, str]]
@@ -176,7 +177,7 @@ def draw(curves: dict, path: Path) -> None:
         axis.set_ylim(0, 103)
     axes[0].set_ylabel("recall, % of the photos")
     axes[0].legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from torch import nn
 from benchmarks.variants import without_root
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import write_text
 from fmpn_timm.hub import load_model
-from fmpn_timm.training.checkpoint import write_text
 from fmpn_timm.training.crossval import cross_validate, report
 from fmpn_timm.training.tables import arm_label, costs_table, published_table
 from fmpn_timm.zoo import model_size

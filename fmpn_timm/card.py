@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
 from fmpn_timm.data.transforms import load_size_of
-from fmpn_timm.training.config import INDIFFERENT, config_names, parse_config
+from fmpn_timm.training.config import INDIFFERENT, TrainConfig, config_names, parse_config
 
 __all__ = ["DATA", "benchmark_results", "model_card", "portable", "terms", "training_command"]
 
@@ -185,9 +185,11 @@ def training_command(config: dict[str, Any]) -> str:
 
     def options(name: str) -> dict[str, Any]:
         of_file = parse_config(["--config", name])
-        named = json.loads(json.dumps(dataclasses.asdict(of_file.of_arm(config.get("arm", of_file.arm)))))
-        named["arm"] = of_file.arm
-        return {k: v for k, v in config.items() if k not in INDIFFERENT and k in named and v != named[k]}
+        arm = config.get("arm", of_file.arm)
+        different = _differences(config, dataclasses.replace(of_file.of_arm(arm), arm=of_file.arm))
+        if different.keys() & of_file.per_arm.get(arm, {}).keys():  # it would stand above them
+            different = _differences(config, of_file)
+        return different
 
     name, different = min(((name, options(name)) for name in config_names()), key=lambda pair: len(pair[1]))
     words = ["fmpn", "train", "--config", name]
@@ -196,6 +198,12 @@ def training_command(config: dict[str, Any]) -> str:
     for key, value in different.items():
         words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
     return shlex.join(words)
+
+
+def _differences(config: dict[str, Any], other: TrainConfig) -> dict[str, Any]:
+    """The options of a run's configuration that decide something and are not those of another."""
+    named = json.loads(json.dumps(dataclasses.asdict(other)))
+    return {k: v for k, v in config.items() if k not in INDIFFERENT and k in named and v != named[k]}
 
 
 def portable(node: Any) -> Any:
@@ -332,7 +340,7 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
     if "data" not in summary:
         return ""
     run, samples = summary.get("config"), summary.get("samples", {})
-    beside = [(f"{data['samples']:,} faces of " if "samples" in data else "") + _title(data["dataset"])
+    beside = [_title(data["dataset"]) + (f" ({data['samples']:,} faces)" if "samples" in data else "")
               for data in summary["data"].get("also", ())]
     lines = [f"| data | {', and beside it '.join([_title(summary['data']['dataset']), *beside])} |"]
     options = {k: v for k, v in summary["data"].items() if k != "dataset"}

@@ -39,10 +39,12 @@ def train_main(args: Sequence[str] | None = None, prog: str = "fmpn train") -> N
     from accelerate import PartialState
 
     from fmpn_timm.training import parse_config, train
+    from fmpn_timm.training.config import refuse_overridden
 
     config = parse_config(args, prog)
 
     def run() -> None:
+        refuse_overridden(config, args)
         summary = train(config)
         if PartialState().is_main_process:
             _print_result(summary)
@@ -157,10 +159,12 @@ def command_parser() -> argparse.ArgumentParser:
         return command
 
     evaluate = on_faces("evaluate", _evaluate, "test", "evaluate a model on a data set")
-    evaluate.add_argument("--masks", metavar="PNG", help="draw the mean motion mask of each class to a picture file")
+    evaluate.add_argument("--masks", type=_picture, metavar="PNG",
+                          help="draw the mean motion mask of each class to a picture file")
     calibrate = on_faces("calibrate", _calibrate, "valid", "fit a model's temperature, so that its probabilities hold; "
                                                            "a model folder keeps it in its config.json")
-    calibrate.add_argument("--picture", metavar="PNG", help="draw the reliability before and after to a picture file")
+    calibrate.add_argument("--picture", type=_picture, metavar="PNG",
+                           help="draw the reliability before and after to a picture file")
 
     export = commands.add_parser("export", help="write a model to one file that runs without this package")
     export.add_argument("model", help=MODEL)
@@ -277,6 +281,13 @@ def command_parser() -> argparse.ArgumentParser:
 
 #: What readers and the doctor are told otherwise.
 RESERVED = ("name", "dataset", "root", "split", "splits", "decode", "progress", "threads")
+
+
+def _picture(name: str) -> str:
+    """The name of a picture to draw; what cannot be drawn is told before the work begins."""
+    if Path(name).suffix.lower() not in (".png", ".jpg", ".jpeg", ".svg", ".pdf"):
+        raise argparse.ArgumentTypeError(f"{name}: give a picture's name, such as {Path(name).stem or 'picture'}.png")
+    return name
 
 
 def _options(pairs: Sequence[str]) -> dict:

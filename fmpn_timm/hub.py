@@ -2,7 +2,6 @@
 
 import copy
 import errno
-import hashlib
 import json
 import math
 import os
@@ -32,6 +31,7 @@ from torch import nn
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
+from fmpn_timm.files import sha256
 from fmpn_timm.models._published import weights_source
 
 __all__ = [
@@ -348,7 +348,7 @@ def _check_weights(path: Path, source: str) -> None:
     try:
         with safe_open(path, "pt"):
             pass
-        if not re.fullmatch("[0-9a-f]{64}", blob.name) or _sha256(blob) == blob.name:  # the cache's name for it
+        if not re.fullmatch("[0-9a-f]{64}", blob.name) or sha256(blob) == blob.name:  # the cache's name for it
             return
         damage = "it has another hash than on the Hub"
     except SafetensorError as error:
@@ -363,14 +363,6 @@ def _check_weights(path: Path, source: str) -> None:
     raise InputError(
         f"{source}: {WEIGHTS} is damaged ({damage}). {mend}; if that does not help, it is damaged on the Hub too."
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _answer(error: BaseException) -> str:

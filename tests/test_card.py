@@ -88,7 +88,7 @@ def test_licence_follows_all_data(tmp_path):
         written = card(summary)
         assert written.data.license == license and written.data.datasets == names
     assert "FER2013's" in written.text and "The weights are MIT" not in written.text
-    assert ", and beside it 3,200 faces of ICT FaceKit, and beside it 3,200 faces of FERPlus |" in written.text
+    assert "beside it people rendered with ICT FaceKit (3,200 faces), and beside it FERPlus (3,200" in written.text
     assert written.data.license_name == "research-only"
 
 
@@ -114,6 +114,10 @@ def test_a_teacher_is_named_and_its_terms_hold(tmp_path):
 def test_the_command_of_an_arm_leaves_out_what_its_configuration_says():
     config = parse_config(["--config", "ferplus_inception", "--arm", "cnn", "--root", "faces"]).of_arm("cnn")
     assert training_command(dataclasses.asdict(config)) == "fmpn train --config ferplus_inception --root DIR --arm cnn"
+    longer = training_command({**dataclasses.asdict(config), "epochs": 15})
+    assert "--per_arm '{}'" in longer and "--epochs 15" in longer
+    again = parse_config(shlex.split(longer)[2:])
+    assert again.of_arm("cnn").epochs == 15 and again.of_arm("cnn").lr == config.lr
 
 
 def test_faces_that_the_data_set_cropped_roughly_are_not_said_to_be_aligned(tmp_path):

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from PIL import Image
 
 from fmpn_timm import cli, hub
 from fmpn_timm.data.classes import EXPRESSIONS
-from fmpn_timm.faces import Recipe
+from fmpn_timm.faces import DETECTORS, Recipe
 from fmpn_timm.priors import MaskSet
+from tests.faces.test_aligner import Marked, marked
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -103,19 +105,22 @@ def test_priors_of_a_fold_are_made_of_its_training_subjects(tmp_path, capsys):
         cli.main(["priors", "build", *few, "--protocol", "ten-folds", "--fold", "12", "--out", str(out)])
 
 
-def test_faces_are_cut_as_a_model_expects_them(tmp_path, capsys):
-    recipe = Recipe("dataset", 40, 0.1, color="grey")
-    model = f"local-dir:{_model(tmp_path, recipe)}"
-    few = ["drawn", str(tmp_path / "out"), "--option", "subjects=4", "--option", "takes=1", "--option", "size=80"]
-    cli.main(["data", "prepare", *few, "--recipe", model])
+def test_faces_are_cut_as_a_model_expects_them(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(DETECTORS, "yunet", Marked)
+    for number in range(3):
+        path = tmp_path / "photos" / "train" / "happy" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(marked((5 + number, 5, 30))).save(path)
+    model = f"local-dir:{_model(tmp_path, Recipe('yunet', 40, 0.1, color='grey'))}"
+    prepare = ["data", "prepare", "folder", str(tmp_path / "photos"), str(tmp_path / "out"), "--recipe"]
+    cli.main([*prepare, model])
     capsys.readouterr()
-    cli.main(["evaluate", model, "--dataset", "prepared", "--root", few[1], "--split", "train", "--json"])
-    assert json.loads(capsys.readouterr().out)["n"] == 32
+    cli.main(["evaluate", model, "--dataset", "prepared", "--root", prepare[4], "--split", "train", "--json"])
+    assert json.loads(capsys.readouterr().out)["n"] == 3
     with pytest.raises(SystemExit, match="says how faces are cut: leave out --size, --margin"):
-        cli.main(["data", "prepare", *few, "--recipe", model, "--size", "40", "--margin", "0"])
-    silent = f"local-dir:{_model(tmp_path / 'silent')}"
+        cli.main([*prepare, model, "--size", "40", "--margin", "0"])
     with pytest.raises(SystemExit, match="does not say how its faces were cut: give --size"):
-        cli.main(["data", "prepare", *few, "--recipe", silent])
+        cli.main([*prepare, f"local-dir:{_model(tmp_path / 'silent')}"])
 
 
 def test_data_prepare_and_folds(tmp_path, capsys):

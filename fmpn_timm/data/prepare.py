@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -24,12 +23,13 @@ from tqdm import tqdm
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import AlignedFace, AlignedFaces, FaceAligner
+from fmpn_timm.files import whole, write_text
 from fmpn_timm.launched import place, wait
 
-from .samples import FaceSet, Sample
+from .samples import FaceSet, Sample, relative_source
 from .sheet import draw_contact_sheet
 
-__all__ = ["decode_face", "is_utf8", "prepare_faces", "read_face", "read_info"]
+__all__ = ["decode_face", "is_utf8", "prepare_faces", "read_face", "read_info", "require_pyarrow"]
 
 #: Rows that are read together; small, so that a single face is read from a shard quickly.
 ROW_GROUP = 16
@@ -67,7 +67,7 @@ def prepare_faces(
         InputError: ``out`` holds a split of this name made otherwise, a file has a name that is no UTF-8,
             ``shard_size`` or ``workers`` is out of range, or no face was found in any picture.
     """
-    _require_pyarrow()
+    require_pyarrow()
     if shard_size < 1 or workers < 0:
         raise InputError(f"shard_size {shard_size}, workers {workers}: give at least one sample a shard, and 0 or more "
                          "workers.")
@@ -81,8 +81,8 @@ def prepare_faces(
     chunks = [everything[i:i + shard_size] for i in range(0, len(everything), shard_size)]
     paths = [out / "data" / f"{split}-{i:05d}-of-{len(chunks):05d}.parquet" for i in range(len(chunks))]
     text = json.dumps([recipe and recipe.hash, faces.classes, shard_size, aligner and (aligner.policy, aligner.missing),
-                       folds and {_relative(source, root): n for source, n in folds.items()},
-                       [(_relative(s.source, root), s.expression) for s, _ in everything]], sort_keys=True)
+                       folds and {relative_source(source, root): n for source, n in folds.items()},
+                       [(relative_source(s.source, root), s.expression) for s, _ in everything]], sort_keys=True)
     entry = {"split": faces.split, "options": json.loads(json.dumps(faces.options)), "shards": [p.name for p in paths],
              "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16], "complete": False}
     rank, processes = place()
@@ -159,7 +159,7 @@ def _write_shard(
     rows, skipped = [], []
     for i in range(0, len(chunk), BATCH):
         for (sample, reference), found, broken in _aligned(chunk[i:i + BATCH], aligner):
-            source = _relative(sample.source, root)
+            source = relative_source(sample.source, root)
             if found.reason:
                 skipped.append({"source": source, "reason": found.reason, "kept": bool(found), "broken": broken})
             rows += [
@@ -183,13 +183,12 @@ def _write_shard(
             ]
     schema = _schema(classes)
     schema = schema.with_metadata({**schema.metadata, b"fmpn.skipped": json.dumps(skipped).encode()})
-    partial_path = path.with_name(f".{path.name}.partial")
     table = pa.Table.from_pylist(rows, schema=schema)
     plain = [name for name in schema.names if name != "image"]  # pictures do not repeat, a dictionary of them is waste
-    pq.write_table(
-        table, partial_path, row_group_size=ROW_GROUP, compression={"image.bytes": "none"}, use_dictionary=plain
-    )
-    os.replace(partial_path, path)
+    with whole(path) as partial_path:
+        pq.write_table(
+            table, partial_path, row_group_size=ROW_GROUP, compression={"image.bytes": "none"}, use_dictionary=plain
+        )
     return len(chunk)
 
 
@@ -264,10 +263,6 @@ def _png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _relative(source: str, root: str | None) -> str:
-    return source.removeprefix(root.rstrip("/") + "/") if root else source
-
-
 def _finish(
         info: dict[str, Any],
         entry: dict[str, Any],
@@ -328,14 +323,12 @@ def _is_done(path: Path) -> bool:
 
 def _write_skipped(out: Path, splits: dict[str, dict]) -> None:
     """``skipped.csv``: what the shards of all splits lack, or cut from the middle."""
-    partial_path = out / ".skipped.csv.partial"
-    with open(partial_path, "w", newline="") as file:
+    with whole(out / "skipped.csv") as partial_path, open(partial_path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["split", "source", "reason", "kept"], extrasaction="ignore")
         writer.writeheader()
         for split, entry in splits.items():
             paths = [out / "data" / name for name in entry["shards"]]
             writer.writerows({"split": split, **s} for path in paths if path.is_file() for s in _skipped(path))
-    os.replace(partial_path, out / "skipped.csv")
 
 
 def _examples(paths: Sequence[Path], classes: tuple[str, ...], number: int = 10) -> dict[str, list[np.ndarray]]:
@@ -393,9 +386,7 @@ def read_info(root: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    partial_path = path.with_name(f".{path.name}.partial")
-    partial_path.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(partial_path, path)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def is_utf8(name: str) -> bool:
@@ -407,7 +398,12 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def _require_pyarrow() -> None:
+def require_pyarrow() -> None:
+    """Say what to install where pyarrow is missing.
+
+    Raises:
+        InputError: It is.
+    """
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces.recipe import Recipe
 
-__all__ = ["FORMATS", "FaceSet", "Sample", "decode_picture", "read_picture"]
+__all__ = ["FORMATS", "FaceSet", "Sample", "decode_picture", "read_picture", "relative_source"]
 
 #: The formats that are opened, as Pillow calls them.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -160,6 +160,11 @@ def read_picture(path: str | Path) -> np.ndarray:
         return decode_picture(path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def relative_source(source: str, root: str | Path | None) -> str:
+    """A sample's source relative to the folder of its data set, so that no file names a machine's folders."""
+    return source if root is None else source.removeprefix(f"{str(Path(root)).rstrip('/')}/")
 
 
 def decode_picture(file: str | Path | BinaryIO | Image.Image) -> np.ndarray:

@@ -5,6 +5,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from fmpn_timm.files import save_figure
+
 __all__ = ["draw_contact_sheet"]
 
 
@@ -33,5 +35,5 @@ def draw_contact_sheet(examples: dict[str, list[np.ndarray]], path: str | Path, 
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=10)
     figure.tight_layout(pad=0.3)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     plt.close(figure)

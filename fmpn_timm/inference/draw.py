@@ -1,7 +1,6 @@
 """Predictions as pictures to look at: boxes, labels, and where the face moved."""
 
 import hashlib
-import os
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.files import whole
 
 from .results import FacePrediction, PicturePrediction
 
@@ -101,15 +101,9 @@ def _short(name: str, suffix: str) -> str:
 
 def write_picture(picture: np.ndarray, path: str | Path) -> None:
     """Write a picture, RGB uint8 (H, W, 3) or grey (H, W), as the suffix of its name says; whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    kind = "png" if path.suffix.lower() == ".png" else "jpeg"
-    try:
+    kind = "png" if Path(path).suffix.lower() == ".png" else "jpeg"
+    with whole(path) as partial:
         Image.fromarray(picture).save(partial, kind, **({"quality": 92} if kind == "jpeg" else {}))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_masks(prediction: PicturePrediction, folder: str | Path, common: str = "") -> None:

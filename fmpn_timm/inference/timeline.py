@@ -1,6 +1,5 @@
 """What a person expressed as a picture: over the time of a video, and beside the neutral face."""
 
-import os
 import textwrap
 from array import array
 from collections import Counter
@@ -9,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from fmpn_timm.files import save_figure
 
 from .draw import COLORS
 from .neutral import Comparison
@@ -52,7 +53,7 @@ class Timeline:
     def close(self, complete: bool) -> None:
         """Draw what was added; without ``complete`` nothing."""
         if complete and self.times:
-            _save(self._figure(), self.path)
+            save_figure(self._figure(), self.path, 100)
 
     def _figure(self) -> Figure:
         times = np.array(self.times)
@@ -117,7 +118,7 @@ class NeutralSheet:
         """Draw what was added, if there is something and it is complete."""
         self._keep(MAX_TRACKS)
         if complete and self.best:
-            _save(self._figure(), self.path)
+            save_figure(self._figure(), self.path, 100)
 
     def _keep(self, number: int) -> None:
         """Forget all but the tracks that are seen longest."""
@@ -177,13 +178,3 @@ def _minutes(seconds: float, _: Any) -> str:
 def _words(face: FacePrediction, time: float | None) -> str:
     text = f"{face.label}  {100 * face.probability:.0f} %"
     return text if time is None else f"#{face.track}  {text}\nat {time:.2f} s"
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        figure.savefig(partial, dpi=100, format="png")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import partial_name
 from fmpn_timm.interrupt import Interrupt
 
 from .pictures import Unreadable
@@ -163,7 +164,7 @@ class VideoWriter:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.partial = self.path.with_name(f".{self.path.name}.partial")
+        self.partial = partial_name(self.path)
         self.stream, self.last = None, -1
 
     def add(self, picture: np.ndarray, seconds: float) -> None:

@@ -9,12 +9,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import partial_name
 
 from .results import columns
 
@@ -79,14 +80,12 @@ class _Lines:
         if not resume or self.path.is_dir():
             refuse_existing(path)
         self.done, end = self._finished()
-        try:
+        with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = open(self.path, "ab")  # noqa: SIM115
             self.file.truncate(end)
             if not end:
                 self.file.write(self.header)
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
 
     @classmethod
     def finished(cls, path: str | Path, classes: tuple[str, ...]) -> set[str]:
@@ -100,11 +99,9 @@ class _Lines:
         return lines._finished()[0]
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        try:
+        with _writing(self.path, " What is written stays; --resume goes on."):
             self.file.write(b"".join(self._line(row) for row in rows))
             self.file.flush()
-        except OSError as error:
-            raise _unwritable(self.path, error, " What is written stays; --resume goes on.") from error
 
     def close(self, complete: bool) -> None:
         with suppress(OSError):
@@ -185,16 +182,23 @@ class JsonArray:
         self.file = sys.stdout if path is None else _open_partial(self.path)
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        for row in rows:
-            self.file.write(("[\n" if self.empty else ",\n") + json.dumps(_complete(row, self.columns)))
-            self.empty = False
+        with _writing(self.path):
+            for row in rows:
+                self.file.write(("[\n" if self.empty else ",\n") + json.dumps(_complete(row, self.columns)))
+                self.empty = False
 
     def close(self, complete: bool) -> None:
-        if complete:
-            self.file.write("[]\n" if self.empty else "\n]\n")
-        if self.path is not None:
+        if self.path is None:
+            if complete:
+                self._end()
+            return
+        with _finishing(self.path, complete):
+            if complete:
+                self._end()
             self.file.close()
-            _finish(self.path, complete)
+
+    def _end(self) -> None:
+        self.file.write("[]\n" if self.empty else "\n]\n")
 
 
 class ParquetRows:
@@ -216,18 +220,19 @@ class ParquetRows:
         self.done, self.path, self.rows = set(), Path(path), []
         self.schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns(classes)])
         _open_partial(self.path).close()
-        self.file = pq.ParquetWriter(_partial(self.path), self.schema)
+        self.file = pq.ParquetWriter(partial_name(self.path), self.schema)
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         self.rows += rows
         if len(self.rows) >= ROW_GROUP:
-            self._write_group()
+            with _writing(self.path):
+                self._write_group()
 
     def close(self, complete: bool) -> None:
-        if complete:
-            self._write_group()
-        self.file.close()
-        _finish(self.path, complete)
+        with _finishing(self.path, complete):
+            if complete:
+                self._write_group()
+            self.file.close()
 
     def _write_group(self) -> None:
         import pyarrow as pa
@@ -289,26 +294,31 @@ def _complete(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: float(_cell(name, v)) if isinstance(v, float) else v for name, v in values.items()}
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
 def _open_partial(path: Path) -> TextIO:
     refuse_existing(path)
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return open(_partial(path), "w", encoding="utf-8")
+        return open(partial_name(path), "w", encoding="utf-8")
+
+
+@contextmanager
+def _finishing(path: Path, complete: bool) -> Iterator[None]:
+    """While a file is closed: it gets its name if that succeeds and it is complete, and goes otherwise."""
+    try:
+        with _writing(path) if complete else suppress(OSError):
+            yield
+            if complete:
+                os.replace(partial_name(path), path)
+    finally:
+        partial_name(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path | None, mend: str = " Give another place.") -> Iterator[None]:
+    """A full disk and its like are one clear error; what befalls stdout, which has no path, is left as it is."""
+    try:
+        yield
     except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _finish(path: Path, complete: bool) -> None:
-    if complete:
-        os.replace(_partial(path), path)
-    else:
-        _partial(path).unlink(missing_ok=True)
-
-
-def _unwritable(path: Path, error: OSError, mend: str = "") -> InputError:
-    what = (error.strerror or str(error)).lower()
-    return InputError(f"{path} cannot be written: {what}.{mend or ' Give another place.'}")
+        if path is None:
+            raise
+        raise InputError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}.{mend}") from error

@@ -19,7 +19,7 @@ from .pairs import LIMITS, PairLimits, artefacts, match_light
 
 __all__ = ["build_masks", "equalize", "grey_face", "import_masks"]
 
-#: Class names of the masks the FMPN authors published, `<class>.png`, from https://github.com/donydchen/FMPN-FER (MIT).
+#: Class names of the masks that the FMPN authors published, `<class number>.png`, github.com/donydchen/FMPN-FER (MIT).
 PUBLISHED_CLASSES = {
     "ckplus": ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise"),
     "mmi": ("anger", "disgust", "fear", "happiness", "sadness", "surprise"),
@@ -77,8 +77,8 @@ def build_masks(
     """
     if light not in ("none", "gain", "local"):
         raise InputError(f"Unknown light normalisation {light!r}: choose none, gain or local.")
-    if size < 8:
-        raise InputError(f"Masks of {size} pixels: give at least 8.")
+    if size < 8 or smooth < 0:
+        raise InputError(f"Masks of {size} pixels, smoothed by {smooth:g}: give at least 8, and 0 or more.")
     neutral = faces.neutral_by_subject()
     expressive = [s for s in faces.samples if s.role == "expressive" and s.subject in neutral]
     if not expressive:
@@ -138,7 +138,7 @@ def grey_face(face: np.ndarray, size: int) -> np.ndarray:
 
 
 def import_masks(folder: str | Path, layout: str) -> MaskSet:
-    """Import the masks the FMPN authors published: ``<class>.png``, or folds ``<fold>/<class>.png``.
+    """Import the masks the FMPN authors published: ``<class number>.png``, or folds ``<fold>/<class>.png``.
 
     Folds are averaged. Each published set was made from the training subjects of one fold; the average has seen all
     subjects, so use it for other data sets, and one fold's own set on that fold of CK+ or MMI.

@@ -1,7 +1,6 @@
 """A set of prior masks: one per expression, with their class names and where they came from."""
 
 import json
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
+from fmpn_timm.files import whole
 
 __all__ = ["ASSETS", "MaskSet", "list_assets"]
 
@@ -87,8 +87,6 @@ class MaskSet:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; it appears under its name only when it is complete."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {
             "classes": json.dumps(list(self.classes)),
             "data": self.data,
@@ -96,12 +94,8 @@ class MaskSet:
             "pairs": json.dumps(self.pairs),
             "quality": json.dumps(self.quality),
         }
-        partial = path.with_name(f".{path.name}.partial")
-        try:
+        with whole(path) as partial:
             save_file({"masks": self.masks.contiguous()}, partial, metadata=metadata)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @property
     def cut(self) -> Recipe | None:

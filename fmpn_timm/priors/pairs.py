@@ -60,7 +60,8 @@ class PairLimits:
     Attributes:
         light: Largest change of light between the two faces, as a share.
         shift: Largest shift of the upper face between the two, which expressions hardly move, as a share of the size.
-        blink: Least share of the other face's eye contrast that each face must have: closed eyes have little.
+        blink: Least share of the expressive face's eye contrast that the neutral face must have: closed eyes have
+            little. Expressive faces may close theirs.
         outlier: Largest distance of a pair's difference from its class's median difference, in robust standard
             deviations over the class; classes of fewer than eight pairs have no outliers.
     """
@@ -79,7 +80,7 @@ class PairLimits:
         """Why a pair of grey faces (H, W), whose landmarks lie as for ``face_region``, is refused, or None."""
         gain = _gain(face, neutral, landmarks)
         if max(gain, 1 / gain) > 1 + self.light:
-            return f"light: {abs(gain - 1):.0%} apart"
+            return f"light: {max(gain, 1 / gain) - 1:.0%} apart"
         shift = _upper_shift(face * gain, neutral)
         if shift > self.shift:
             return f"alignment: the upper face is {shift:.1%} of the size apart"

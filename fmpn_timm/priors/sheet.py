@@ -5,7 +5,7 @@ from pathlib import Path
 
 import matplotlib
 
-from fmpn_timm.errors import InputError
+from fmpn_timm.files import save_figure
 
 from .masks import MaskSet
 
@@ -34,8 +34,6 @@ def draw_sheet(masks: MaskSet, path: str | Path) -> None:
     figure.suptitle(textwrap.fill(title, 28 * columns), fontsize=10)
     figure.tight_layout()
     try:
-        figure.savefig(path, dpi=110)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}. Name it .png.") from error
+        save_figure(figure, path)
     finally:
         plt.close(figure)

@@ -14,9 +14,9 @@ from torch import nn
 
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import write_text
 from fmpn_timm.hub import read_config
 
-from .checkpoint import write_text
 from .evaluation import answer
 from .figures import draw_reliability
 from .metrics import calibration_figures, reliability

@@ -1,9 +1,7 @@
 """Checkpoints of a run: whole or not there at all; the last two and the best are kept."""
 
 import contextlib
-import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import sha256
 
-__all__ = ["Checkpoints", "write_text"]
+__all__ = ["Checkpoints"]
 
 
 class Checkpoints:
@@ -96,7 +95,7 @@ class Checkpoints:
             save_file(contiguous_state(evaluated), partial / "evaluated.safetensors")
             (partial / "state.json").write_text(json.dumps(state))
             files = [file for file in sorted(partial.rglob("*")) if file.is_file()]  # FSDP and DeepSpeed make folders
-            manifest = {file.relative_to(partial).as_posix(): _checksum(file) for file in files}
+            manifest = {file.relative_to(partial).as_posix(): sha256(file) for file in files}
             (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
             shutil.rmtree(target, ignore_errors=True)
             partial.rename(target)
@@ -160,13 +159,6 @@ class Checkpoints:
         self.load_evaluated(checkpoint, module)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file under another name, then rename it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
 def contiguous_state(module: nn.Module) -> dict:
     """The weights of a module as safetensors takes them, whatever the memory format."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
@@ -176,17 +168,9 @@ def _damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, if anything."""
     try:
         manifest = json.loads((checkpoint / "manifest.json").read_text())
-        wrong = [name for name, checksum in manifest.items() if _checksum(checkpoint / name) != checksum]
+        wrong = [name for name, checksum in manifest.items() if sha256(checkpoint / name) != checksum]
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, AttributeError) as error:
         return f"it cannot be read: {error}"
     return f"{', '.join(wrong)} changed since written" if wrong else None
-
-
-def _checksum(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
+from fmpn_timm.errors import InputError
+
 __all__ = ["CONFIGS", "INDIFFERENT", "TrainConfig", "parse_config"]
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -227,12 +229,13 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", defa
 
     Args:
         args: Arguments; ``sys.argv`` if None. ``--config`` takes a YAML file or the name of one that comes with the
-            package; later options override it. With another ``--dataset`` than the file's, its ``data_options`` fall.
+            package; later options override it. With another ``--dataset`` than the file's, its ``data_options`` are
+            dropped.
         prog: Name of the command in messages.
         default: The configuration that stands where none is given.
     """
     args = list(sys.argv[1:] if args is None else args)
-    parser = ArgumentParser(prog=prog, description="Train FMPN or DeRL in its two stages, or a baseline.")
+    parser = ArgumentParser(prog=prog, description="Train any arm: FMPN and its baselines, DeRL, FN2EN or MSCA.")
     parser.add_argument("--config", action="config", help=f"YAML file, or one of {', '.join(config_names())}")
     parser.add_class_arguments(TrainConfig)
     if not any(a == "--config" or a.startswith("--config=") for a in args):
@@ -250,6 +253,25 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", defa
     for arm, own in values["per_arm"].items():  # so that a slip in them is told as one in the others
         parser.parse_object({**values, **own, "arm": arm})
     return TrainConfig(**values)
+
+
+def refuse_overridden(config: TrainConfig, args: Sequence[str] | None = None) -> None:
+    """Refuse options of the command line that ``per_arm`` of a configuration file stands above.
+
+    Args:
+        config: What ``parse_config`` made of the arguments, for a single run.
+        args: The arguments; ``sys.argv`` if None.
+
+    Raises:
+        InputError: Such an option was given another value than it has for the arm.
+    """
+    typed = {a[2:].split("=")[0] for a in (sys.argv[1:] if args is None else args) if a.startswith("--")}
+    own = {} if "per_arm" in typed else config.per_arm.get(config.arm, {})
+    lost = [f"--{name} ({json.dumps(value)})" for name, value in own.items()
+            if name in typed and getattr(config, name) != value]
+    if lost:
+        raise InputError(f"The configuration has its own {', '.join(lost)} for --arm {config.arm}, above what is "
+                         "given. To set it yourself, leave that out with --per_arm '{}'.")
 
 
 def config_names() -> list[str]:

@@ -23,8 +23,8 @@ import torch
 from filelock import FileLock
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import write_text
 
-from .checkpoint import write_text
 from .config import TrainConfig
 from .data import find_folds
 from .figures import draw_confusion, draw_folds
@@ -497,15 +497,7 @@ def _draw(folder: Path, plan: Plan, found: Mapping[str, Any]) -> None:
     of = f"{plan.dataset}, {plan.cut}"
     for arm, measured in found["arms"].items():
         title = f"{arm_label(arm)}, {of}: {measured['runs']} runs pooled"
-        _draw_whole(folder / f"confusion-{arm}.png", draw_confusion,
-                    {**measured, "accuracy": measured["pooled"]}, title)
+        draw_confusion({**measured, "accuracy": measured["pooled"]}, title, folder / f"confusion-{arm}.png")
     accuracies = {arm_label(arm): [(run["fold"], run["accuracy"]) for run in found["runs"] if run["arm"] == arm]
                   for arm in found["arms"]}
-    _draw_whole(folder / "folds.png", draw_folds, accuracies, of)
-
-
-def _draw_whole(path: Path, draw, *args) -> None:
-    """Draw under a temporary name, so that no half a picture is seen."""
-    partial = path.with_name(f".partial-{path.name}")
-    draw(*args, partial)
-    os.replace(partial, path)
+    draw_folds(accuracies, of, folder / "folds.png")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fmpn_timm.files import save_figure
 from fmpn_timm.models import FMPN, DeRL, to_grey
 
 from .metrics import Reliability
@@ -45,7 +46,7 @@ def draw_confusion(metrics: dict[str, Any], title: str, path: str | Path) -> Non
     scores = f"accuracy {100 * metrics['accuracy']:.1f} %, macro F1 {100 * metrics['macro_f1']:.1f} %"
     axis.set_title(f"{title}\n{scores}, n = {metrics['n']}", fontsize=9)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, 120)
     plt.close(figure)
 
 
@@ -160,7 +161,7 @@ def _draw_rows(
         style = dict(ha="center", va="bottom", fontsize=7, color="black" if right else "red")
         axis.text(column * step + size / 2, -gap, text, **style)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, 110)
     plt.close(figure)
 
 
@@ -192,7 +193,7 @@ def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path:
     axis.grid(axis="y", linewidth=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, 120)
     plt.close(figure)
 
 
@@ -229,7 +230,7 @@ def draw_map(
                 title="stars: class centres", title_fontsize=8)
     axis.set_title(title, fontsize=9)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, 120)
     plt.close(figure)
 
 
@@ -266,7 +267,7 @@ def draw_reliability(bins: dict[str, Reliability], title: str, path: str | Path)
     axes[0, 0].legend(fontsize=7, frameon=False, loc="upper left")
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, 120)
     plt.close(figure)
 
 

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import write_text
 from fmpn_timm.interrupt import Interrupt
 
-from .checkpoint import write_text
 from .config import TrainConfig
 
 __all__ = ["LossGuard", "Watch", "out_of_memory"]
@@ -82,10 +82,10 @@ class Watch:
             InputError: The loss or the gradient is no good, or too many pictures are broken; on all processes.
         """
         losses = torch.stack(losses).tolist()
-        norm = 0.0 if norm is None or self.config.precision == "fp16" else float(norm)  # fp16 leaves such updates out
+        norm = 0.0 if norm is None else float(norm)
         index, stand_in = torch.cat(seen, 1).tolist()
         new = [i for i, s in zip(index, stand_in, strict=True) if s and self.faces.samples[i].source not in self.broken]
-        wrong = any([self.losses.wrong(loss) for loss in losses]) or not math.isfinite(norm)
+        wrong = any([self.losses.wrong(loss) for loss in losses]) or self._is_bad(norm)
         wrong, broken, asked = self._most(wrong, bool(new), self.interrupt.asked)
         if wrong:
             self._refuse(title, losses, norm, index)
@@ -100,6 +100,9 @@ class Watch:
     def skipped(self) -> list[dict[str, str]]:
         """The broken training faces found so far: ``source`` and ``reason``."""
         return [{"source": source, "reason": reason} for source, reason in sorted(self.broken.items())]
+
+    def _is_bad(self, norm: float) -> bool:
+        return self.config.precision != "fp16" and not math.isfinite(norm)  # fp16 leaves such updates out
 
     def _most(self, *numbers: int) -> list[int]:
         """The greatest of each number over all processes."""
@@ -129,7 +132,7 @@ class Watch:
     def _count(self, new: list[int]) -> None:
         samples, limit = self.faces.samples, self.config.max_broken
         for i in sorted({i for found in gather_object([new]) for i in found}):
-            last = self.broken[samples[i].source] = _what_is_broken(samples[i])
+            last = self.broken[samples[i].source] = _what_is_broken(samples[i], self.faces)
         file = self.config.folder / "skipped.json"
         if self.accelerator.is_main_process:
             write_text(file, json.dumps(self.skipped(), indent=1))
@@ -141,11 +144,13 @@ class Watch:
             tqdm.write(f"warning: {said} Others of their class stand in; {file} lists them.", file=sys.stderr)
 
 
-def _what_is_broken(sample: Sample) -> str:
-    try:
-        sample.picture()
-    except InputError as error:
-        return str(error)
+def _what_is_broken(sample: Sample, faces: FaceSet) -> str:
+    """Why a sample could not be shown: its picture, or that of the neutral face that stands beside it."""
+    for each in filter(None, (sample, faces.neutral_by_subject().get(sample.subject))):
+        try:
+            each.picture()
+        except InputError as error:
+            return str(error)
     return f"{sample.source} could not be read, and now can be."
 
 

@@ -30,13 +30,14 @@ from fmpn_timm.data.sampler import EpochSampler, mix_seeds
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.transforms import LoadSize, eval_transform, train_transform
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import write_text
 from fmpn_timm.hub import save_model
 from fmpn_timm.interrupt import Interrupt, ignore_signals
 from fmpn_timm.launched import lost_process
 from fmpn_timm.models import FMPN
 from fmpn_timm.priors import draw_sheet
 
-from .checkpoint import Checkpoints, write_text
+from .checkpoint import Checkpoints
 from .config import TrainConfig
 from .data import Data, paired_faces, prepare_data
 from .evaluation import autocast, leave_out_broken, mean_masks, predict

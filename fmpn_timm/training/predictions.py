@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fmpn_timm.data.samples import FaceSet
+from fmpn_timm.data.samples import FaceSet, relative_source
 from fmpn_timm.errors import InputError
 
 __all__ = ["Predictions", "predictions_csv", "read_predictions"]
@@ -48,9 +48,9 @@ def predictions_csv(
     Args:
         faces: The N samples.
         logits: (N, K), in the order of the samples.
-        labels: (N,), what the model was told the samples are; they must be the samples' own.
+        labels: (N,), the true classes, in the order of the samples.
         classes: K class names.
-        root: Folder of the data set; sources are written relative to it, so that no file names a machine's folders.
+        root: Folder of the data set; sources are written relative to it.
     """
     if [classes[k] for k in labels.tolist()] != [s.expression for s in faces.samples]:
         raise RuntimeError(f"The predictions are not in the order of the samples of {faces.dataset} {faces.split}.")
@@ -59,8 +59,7 @@ def predictions_csv(
     writer.writerow([*COLUMNS, *classes])
     rows = zip(faces.samples, logits.argmax(1).tolist(), logits.softmax(1).tolist(), strict=True)
     for sample, predicted, probabilities in rows:
-        source = sample.source.removeprefix(f"{str(root).rstrip('/')}/") if root else sample.source
-        writer.writerow([source, sample.subject, sample.expression, classes[predicted],
+        writer.writerow([relative_source(sample.source, root), sample.subject, sample.expression, classes[predicted],
                          *(f"{p:.6g}" for p in probabilities)])
     return text.getvalue()
 

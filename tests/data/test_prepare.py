@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -256,3 +257,10 @@ def test_processes_write_the_same(folder, tmp_path):
         prepare_faces(folder, tmp_path / str(workers), shard_size=2, workers=workers, progress=False)
     for shard in sorted((tmp_path / "0/data").iterdir()):
         assert shard.read_bytes() == (tmp_path / "2/data" / shard.name).read_bytes()
+
+
+def test_without_pyarrow_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    for read in (prepared.read_prepared, prepared.prepared_folds):
+        with pytest.raises(InputError, match=r"need pyarrow: pip install"):
+            read(tmp_path)

@@ -1,8 +1,10 @@
 """Tests of the writers of rows."""
 
 import csv
+import errno
 import io
 import json
+import os
 
 import pytest
 
@@ -172,6 +174,26 @@ def test_a_full_disk_is_one_line(tmp_path):
     writer.file = open(full, "ab")  # noqa: SIM115
     with pytest.raises(InputError, match=r"o cannot be written: no space left.*--resume goes on"):
         writer.write(PICTURES[0])
+
+
+@pytest.mark.parametrize("kind", [JsonArray, ParquetRows])
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_full_disk_leaves_no_part_of_what_appears_when_complete(tmp_path, kind, complete):
+    class Full:
+        def write(self, *_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        write_table = close = write
+
+    writer = kind(tmp_path / "o", CLASSES)
+    writer.file.close()
+    writer.file = Full()
+    if complete:
+        with pytest.raises(InputError, match="o cannot be written: no space left.*Give another place"):
+            writer.close(complete)
+    else:  # another error is on its way, and shall be the one that is told
+        writer.close(complete)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", [CsvRows, JsonLines, JsonArray, ParquetRows])

@@ -8,7 +8,7 @@ import pytest
 from fmpn_timm.errors import InputError
 from fmpn_timm.tasks import LOSSES
 from fmpn_timm.training import train
-from fmpn_timm.training.config import CONFIGS, TrainConfig, config_names, parse_config
+from fmpn_timm.training.config import CONFIGS, TrainConfig, config_names, parse_config, refuse_overridden
 
 
 @pytest.mark.parametrize("name", ["drawn", "ferplus", "fn2en", "msca", "paper"])
@@ -54,6 +54,14 @@ def test_options_of_an_arm_stand_above_the_others():
     assert (config.of_arm("cnn").lr, config.of_arm("derl").lr, config.of_arm("derl").size) == (0.5, 0.25, 32)
     assert config.of_arm("derl").arm == "derl" and "per_arm" in config.decisive()
     assert "per_arm" not in config.of_arm("derl").decisive()  # so that runs from before it was there can go on
+
+
+def test_what_was_typed_is_not_silently_overridden():
+    args = ["--config", "ferplus_inception", "--arm", "cnn", "--epochs", "2"]
+    with pytest.raises(InputError, match=r"its own --epochs \(13\) for --arm cnn.*--per_arm '\{\}'"):
+        refuse_overridden(parse_config(args), args)
+    for fine in ([*args[:4], "--epochs=13"], [*args, "--per_arm", "{}"], [*args[:2], "--epochs", "2"]):
+        refuse_overridden(parse_config(fine), fine)
 
 
 def test_a_run_takes_the_options_of_its_arm(tmp_path):

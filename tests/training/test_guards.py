@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -81,6 +82,21 @@ class TestWatch:
         listed = json.loads((it.config.folder / "skipped.json").read_text())
         assert listed == it.skipped() == [{"source": "2.png", "reason": "2.png: broken picture. Fetch it again."}]
         assert capsys.readouterr().err.count("1 of 10 training faces are broken") == 1
+
+    def test_a_broken_neutral_face_is_named_and_not_the_sound_face_beside_it(self, tmp_path):
+        it = watch(tmp_path, max_broken=1.0)
+        nines = tuple(replace(s, subject="9") for s in it.faces.samples[8:])
+        it.faces = FaceSet("folder", "train", ("neutral", "fear"), nines[:1],
+                           neutral=(replace(nines[1], expression="neutral"),))
+        it.check("neutral 1/1", [torch.tensor(1.0)], None, seen(0, stand_ins=(0,)))
+        assert it.skipped() == [{"source": "8.png", "reason": "9.png: broken picture. Fetch it again."}]
+
+    def test_fp16_leaves_out_updates_of_infinite_gradients_but_says_the_norm_of_a_bad_loss(self, tmp_path):
+        it = watch(tmp_path)
+        it.config.precision = "fp16"
+        assert it.check("joint 1/1", [torch.tensor(1.0)], torch.tensor(float("inf")), seen(0)) == 0
+        with pytest.raises(InputError, match="norm of the gradient 7"):
+            it.check("joint 1/1", [torch.tensor(float("nan"))], torch.tensor(7.0), seen(0))
 
     def test_too_many_broken_faces_end_the_run(self, tmp_path):
         it = watch(tmp_path, max_broken=0.15)

@@ -1,5 +1,7 @@
 """Tests of the table of predictions."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -25,6 +27,15 @@ def test_what_is_written_is_read_again(faces, tmp_path):
     assert said.subjects == ("S1", "c.png")  # nobody knows who the second is: it counts as someone of its own
     assert said.labels.tolist() == [1, 0] and said.predicted.tolist() == [1, 1]
     torch.testing.assert_close(said.probabilities, logits.softmax(1), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("root", ["./set", "set//", "set"])
+def test_the_root_may_be_written_in_any_way(root):
+    """Machines that share a cross-validation name the folder as they like."""
+    sample = Sample(str(Path(root) / "a.png"), None, "fear")
+    faces = FaceSet("folder", "test", CLASSES, (sample,))
+    text = predictions_csv(faces, torch.zeros(1, 2), torch.tensor([1]), CLASSES, root)
+    assert text.splitlines()[1].startswith("a.png,")
 
 
 def test_predictions_in_another_order_are_refused(faces):

@@ -71,5 +71,7 @@ def read_faces(dataset: str, root: str | Path | None = None, split: str = "train
         raise InputError(f"{dataset}: {error}. It takes {inspect.signature(reader)}.") from None
     try:
         return reader(root, split, **options)
-    except TypeError as error:  # an option of another type, such as a word where a number is wanted
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:  # an option of another type, such as a word where a number is wanted
         raise InputError(f"{dataset}: {error}. Check its options: {options}.") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmpn_timm.data.prepare import decode_face, read_face, read_info
+from fmpn_timm.data.prepare import decode_face, read_face, read_info, require_pyarrow
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
@@ -28,8 +28,9 @@ def read_prepared(root: str | Path, split: str = "train", fold: int | None = Non
         fold: Number of a fold, for sets that were prepared with folds.
 
     Raises:
-        InputError: No prepared set, an unfinished one, or no such split or fold.
+        InputError: No prepared set, an unfinished one, no such split or fold, or pyarrow is missing.
     """
+    require_pyarrow()
     root = Path(root)
     info = read_info(root)
     stored = split
@@ -72,8 +73,9 @@ def prepared_folds(root: str | Path) -> tuple[int, ...]:
     """Numbers of the folds that a prepared set was prepared with, ascending.
 
     Raises:
-        InputError: No prepared set, or one without folds.
+        InputError: No prepared set, or one without folds, or pyarrow is missing.
     """
+    require_pyarrow()
     entry = next(iter(read_info(Path(root))["splits"].values()), {"shards": ()})
     folds = {values["fold"] for name in entry["shards"] for values in _rows(Path(root) / "data" / name)} - {None}
     if not folds:

@@ -34,6 +34,13 @@ def test_missing_root_names_the_option(dataset):
         read_faces(dataset)
 
 
+def test_a_value_of_the_wrong_kind_is_one_error(tmp_path):
+    (tmp_path / "generic_neutral_mesh.obj").touch()
+    for options in (dict(intensity=[0.5]), dict(reference=[[1]])):
+        with pytest.raises(InputError, match="ict: .*Check its options: "):
+            read_faces("ict", tmp_path, "all", **options)
+
+
 @pytest.mark.parametrize("dataset", sorted(READERS))
 def test_unknown_option_is_named(dataset, tmp_path):
     with pytest.raises(InputError, match="'flavour'"):

@@ -1,0 +1,67 @@
+"""Files that appear under their name only when they are complete, and their checksums."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["partial_name", "save_figure", "sha256", "whole", "write_text"]
+
+
+def partial_name(path: str | Path) -> Path:
+    """What a file is called until it is complete: a hidden name in the same folder."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """A name to write under: the file becomes ``path`` when the block ends, and goes if the block fails.
+
+    The folder is made if there is none.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_name(path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, UTF-8, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def save_figure(figure: "Figure", path: str | Path, dpi: int = 110) -> None:
+    """Write a figure as a picture of the kind that its suffix says, whole or not at all.
+
+    Raises:
+        InputError: matplotlib writes no such pictures, or the file cannot be written.
+    """
+    try:
+        with whole(path) as partial:
+            figure.savefig(partial, dpi=dpi, format=Path(path).suffix[1:] or "png")
+    except ValueError as error:
+        raise InputError(f"{path}: {error}. Name it .png.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}.") from error
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's content, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
