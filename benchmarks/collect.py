@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fmpn_timm.files import portable
+
 __all__ = ["collect"]
 
 KEPT = ("data", "rule", "split", "samples", "seed", "best_epoch", "metrics", "recipe", "priors", "parameters",
@@ -23,9 +25,7 @@ def collect(summary: dict[str, Any]) -> dict[str, Any]:
     Args:
         summary: The contents of a run's ``summary.json``.
     """
-    config = {k: v for k, v in summary["config"].items() if k not in OWN}
-    if (config["init"] or "").startswith("local-dir:"):  # the run's name, not where it lies on this machine
-        config["init"] = "local-dir:" + "/".join(Path(config["init"]).parts[-2:])
+    config = portable({k: v for k, v in summary["config"].items() if k not in OWN})
     return {"config": config, **{k: summary[k] for k in KEPT}}
 
 

@@ -5,16 +5,16 @@ import json
 import math
 import shlex
 from collections.abc import Collection
-from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
 from fmpn_timm.data.transforms import load_size_of
+from fmpn_timm.files import portable
 from fmpn_timm.training.config import INDIFFERENT, TrainConfig, config_names, parse_config
 
-__all__ = ["DATA", "benchmark_results", "model_card", "portable", "terms", "training_command"]
+__all__ = ["DATA", "benchmark_results", "model_card", "terms", "training_command"]
 
 RESEARCH = "Its owners give it for non-commercial research; so the weights are for research too."
 UNCLEAR = "pictures come from a web search and have no clear licence; so the weights are for research."
@@ -204,23 +204,6 @@ def _differences(config: dict[str, Any], other: TrainConfig) -> dict[str, Any]:
     """The options of a run's configuration that decide something and are not those of another."""
     named = json.loads(json.dumps(dataclasses.asdict(other)))
     return {k: v for k, v in config.items() if k not in INDIFFERENT and k in named and v != named[k]}
-
-
-def portable(node: Any) -> Any:
-    """A JSON value without this machine's paths: of an absolute path its last part stays, of a run its name."""
-    if isinstance(node, dict):
-        return {key: portable(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [portable(value) for value in node]
-    if not isinstance(node, str):
-        return node
-    if "local-dir:" in node and "," in node:  # several teachers
-        return ",".join(map(portable, node.split(",")))
-    if node.startswith("local-dir:"):
-        parts = Path(node.removeprefix("local-dir:")).parts
-        return f"local-dir:runs/{parts[-2]}/model" if parts[-1:] == ("model",) and parts[1:] else "local-dir:FOLDER"
-    absolute = PurePosixPath(node).is_absolute() or PureWindowsPath(node).is_absolute() or node.startswith("~")
-    return PureWindowsPath(node).name if absolute else node
 
 
 def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) -> ModelCardData:
@@ -456,7 +439,7 @@ def _is_fmpn(config: dict) -> bool:
 
 def _descent(summary: dict) -> str:
     """What other weights training began with or learnt from, as a sentence; empty if there were none."""
-    run = summary.get("config", {})
+    run = summary.get("config") or summary.get("origin", {})
     parts = []
     if run.get("init"):
         parts.append(f"starts from {_weights(run['init'], 'init')}")

@@ -118,7 +118,8 @@ def command_parser() -> argparse.ArgumentParser:
     predict.add_argument("--smooth", type=float, default=0.3, metavar="S",
                          help="time constant of the smoothing of a track's probabilities (default: 0.3 s; 0: none)")
     predict.add_argument("--faces", choices=("all", "largest"), default="all", help="which faces (default: all)")
-    predict.add_argument("--abstain", type=float, metavar="P", help="say uncertain where no class is as likely as P")
+    predict.add_argument("--abstain", type=float, metavar="P",
+                         help="label a face uncertain if its top probability is below P")
     predict.add_argument("--batch-size", type=int, default=32, help="faces the model sees at once (default: 32)")
     predict.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     predict.add_argument("--flip", **FLIP)
@@ -135,7 +136,8 @@ def command_parser() -> argparse.ArgumentParser:
     app.add_argument("--port", type=int, default=7860, help="(default: 7860)")
     app.add_argument("--host", default="127.0.0.1", help="address to listen at; any but 127.0.0.1 lets others in, "
                                                          "without a password (default: 127.0.0.1)")
-    app.add_argument("--abstain", type=float, metavar="P", help="say uncertain where no class is as likely as P")
+    app.add_argument("--abstain", type=float, metavar="P",
+                     help="label a face uncertain if its top probability is below P")
     app.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     app.set_defaults(run=_app)
 
@@ -564,8 +566,9 @@ def _publish(options: argparse.Namespace) -> None:
     from fmpn_timm.publish import publish, publish_all
 
     if options.all:
-        if options.source or options.repo_id or options.out:
-            raise InputError("--all publishes the folders of hub/ to their own repositories: leave the others out.")
+        if any((options.source, options.repo_id, options.out, options.license, options.benchmark, options.float16)):
+            raise InputError("--all publishes the folders of hub/ as they are, to their own repositories: leave out "
+                             "all but --private and --dry-run.")
         publications = publish_all(options.private, options.dry_run)
         if not publications:
             print("hub/ holds no model folder (hub/<arch.tag>/config.json): nothing to publish.")

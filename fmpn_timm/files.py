@@ -1,18 +1,18 @@
-"""Files that appear under their name only when they are complete, and their checksums."""
+"""Files that appear under their name only when they are complete, their checksums, and paths that others may see."""
 
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["partial_name", "save_figure", "sha256", "whole", "write_text"]
+__all__ = ["partial_name", "portable", "save_figure", "sha256", "whole", "write_text"]
 
 
 def partial_name(path: str | Path) -> Path:
@@ -65,3 +65,20 @@ def sha256(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def portable(node: Any) -> Any:
+    """A JSON value without this machine's paths: of an absolute path its last part stays, of a run its name."""
+    if isinstance(node, dict):
+        return {key: portable(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [portable(value) for value in node]
+    if not isinstance(node, str):
+        return node
+    if "local-dir:" in node and "," in node:  # several teachers
+        return ",".join(map(portable, node.split(",")))
+    if node.startswith("local-dir:"):
+        parts = Path(node.removeprefix("local-dir:")).parts
+        return f"local-dir:runs/{parts[-2]}/model" if parts[-1:] == ("model",) and parts[1:] else "local-dir:FOLDER"
+    absolute = PurePosixPath(node).is_absolute() or PureWindowsPath(node).is_absolute() or node.startswith("~")
+    return PureWindowsPath(node).name if absolute else node

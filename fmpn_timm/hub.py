@@ -112,6 +112,9 @@ def load_model(name: str, **kwargs: Any) -> nn.Module:
             ``local-dir:folder``, or the folder alone.
         kwargs: Further arguments of ``timm.create_model``, such as ``num_classes``.
 
+    Returns:
+        The model, in training mode, as ``timm.create_model`` gives it.
+
     Raises:
         InputError: There is no such model, it has no weights that can be reached, or it is damaged.
     """

@@ -17,9 +17,15 @@ class Interrupt:
     Python raises KeyboardInterrupt wherever it happens to be, and drops it if that is a callback or a finaliser; and
     SIGTERM, which clusters send to a job that they are about to take away, ends it without a word.
 
+    Args:
+        step: What is finished first, in words.
+
     Attributes:
         asked: The signal that asked to stop, 0 if none has.
     """
+
+    def __init__(self, step: str = "update"):
+        self.step = step
 
     def __enter__(self) -> "Interrupt":
         self.asked = 0
@@ -41,7 +47,8 @@ class Interrupt:
             return
         if not self.asked:
             again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-            print(f"\n{signal.Signals(number).name}: stopping after this update{again}.", file=sys.stderr, flush=True)
+            name = signal.Signals(number).name
+            print(f"\n{name}: stopping after this {self.step}{again}.", file=sys.stderr, flush=True)
         self.asked, self.since = int(number), time.monotonic()
 
 

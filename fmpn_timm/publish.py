@@ -15,8 +15,9 @@ from huggingface_hub.utils import validate_repo_id, yaml_dump
 from safetensors.torch import load_file, save_file
 
 from . import zoo
-from .card import benchmark_results, model_card, portable
+from .card import benchmark_results, model_card
 from .errors import InputError
+from .files import portable
 from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, read_config
 from .priors import MaskSet
 from .version import __version__
@@ -70,9 +71,9 @@ def publish(
         private: Make it private.
         dry_run: Write the folder, upload nothing.
         out: Folder to write; a temporary one if None, which stays after a dry run only.
-        license: Licence of the weights for the card's metadata; by the training data if None.
+        license: Licence of the weights for the metadata of the card that is written; by the training data if None.
         benchmark: ``owner/dataset`` or ``owner/dataset:task`` of the Hub's benchmark that the figures are of.
-        float16: Write convolutions and linear layers in half precision; biases and norms stay as they are.
+        float16: Write all weights of two or more dimensions in half precision; biases and norms stay as they are.
 
     Raises:
         InputError: The folder is not fit to be published, or the upload failed; the message says what to do.
@@ -152,6 +153,9 @@ def _stage(
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(found, folder / name)
 
+    if license and (folder / "README.md").is_file():
+        raise InputError(f"--license {license}: {source} has a README.md of its own, which says the licence. Edit it, "
+                         "or remove it.")
     if float16:
         _halve(folder / WEIGHTS)
     summary = {}

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from fmpn_timm.card import model_card, portable, training_command
+from fmpn_timm.card import model_card, training_command
 from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
+from fmpn_timm.files import portable
 from fmpn_timm.training import parse_config
 from fmpn_timm.training.config import INDIFFERENT
 

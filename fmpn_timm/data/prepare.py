@@ -196,7 +196,7 @@ def _aligned(
         chunk: Sequence[tuple[Sample, bool]],
         aligner: FaceAligner | None,
 ) -> Iterator[tuple[tuple[Sample, bool], AlignedFaces, bool]]:
-    """Each sample with its faces, or with the reason why it has none, and whether that is that it cannot be read."""
+    """Each sample with its faces, or the reason that it has none, and whether it could not be read."""
     pictures, landmarks, broken = {}, {}, {}
     wanted = aligner is None or aligner.given  # a detector has no use for those that the data set gives
     for i, (sample, _) in enumerate(chunk):
@@ -362,7 +362,7 @@ def read_face(shard, row: int) -> np.ndarray:
 
 def decode_face(png: bytes) -> np.ndarray:
     """A face as a shard holds it, as RGB uint8 (H, W, 3)."""
-    # Pillow takes half as long again to get going
+    # OpenCV decodes such small PNGs in two thirds of Pillow's time
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 

@@ -105,7 +105,7 @@ class FaceSet:
         return replace(self, samples=samples, neutral=tuple(neutral.values()))
 
     def joined(self, other: "FaceSet") -> "FaceSet":
-        """The set with the samples and references of another behind its own, in this one's color.
+        """This set followed by another's samples and references, in this one's color.
 
         ``options`` says so (``also``). Subjects of the other are renamed: two data sets may call two people the same.
 

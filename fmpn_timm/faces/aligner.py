@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,9 +10,6 @@ from fmpn_timm.errors import InputError
 
 from .detectors import Detector, Faces, create_detector
 from .recipe import Recipe
-
-if TYPE_CHECKING:
-    from fmpn_timm.data.samples import Sample
 
 __all__ = ["AlignedFace", "AlignedFaces", "FaceAligner", "cut_faces"]
 
@@ -130,15 +126,6 @@ class FaceAligner:
             for picture, found in zip(pictures, faces, strict=True)
         ]
 
-    def of_samples(self, samples: Sequence["Sample"]) -> list[AlignedFaces]:
-        """Align the faces of samples' pictures, by their own landmarks if the recipe says so.
-
-        Raises:
-            InputError: A picture is broken, or the recipe takes the data set's landmarks and a sample has none.
-        """
-        landmarks = [s.landmarks() if self.given and s.landmarks is not None else None for s in samples]
-        return self([s.picture() for s in samples], landmarks, [s.source for s in samples])
-
 
 def cut_faces(
         picture: np.ndarray,
@@ -166,7 +153,7 @@ def cut_faces(
         found = zip(faces.boxes[:number], faces.landmarks, faces.scores, strict=False)
         return AlignedFaces(AlignedFace(recipe.align(picture, p), box, p, float(score)) for box, p, score in found)
     given = recipe.detector == "dataset"
-    reason = "the data set's landmarks mark no face" if given else f"{recipe.detector} found no face"
+    reason = "the data set's landmarks mark no face" if given else "no face was found"
     return AlignedFaces([_center(picture, recipe)] if missing == "center" else [], reason)
 
 

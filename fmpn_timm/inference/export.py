@@ -6,7 +6,6 @@ to cut such faces out of a picture and to read the outputs is one JSON object in
 
 import importlib.util
 import json
-import os
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -18,9 +17,10 @@ import torch
 from torch import nn
 from torchvision.transforms.v2 import functional as VF
 
-from fmpn_timm.card import portable, terms
+from fmpn_timm.card import terms
 from fmpn_timm.data.transforms import load_size_of
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import portable, whole
 from fmpn_timm.hub import class_names, load_model, recipe_of, results_of, temperature_of
 from fmpn_timm.models import FMPN
 from fmpn_timm.version import __version__
@@ -83,23 +83,20 @@ def export(name: str, out: str | Path, format: str = "onnx") -> Exported:
     if format == "onnx" and sum(t.nbytes for t in network.state_dict().values()) >= LARGEST_ONNX:
         raise InputError(f"{name} is too large for one ONNX file, 2 GB: export it with --format pt2.")
     write, read = FORMATS[format]
-    partial = out.with_name(f".{out.name}.partial")
     try:
-        with torch.inference_mode(), _quiet():
-            write(network, _random_faces(metadata, TRACED), metadata, partial)
-            differences = _differences(model, metadata, read(partial))
-        if not all(difference <= TOLERANCE for difference in differences.values()):
-            each = ", ".join(f"{output} {difference:.1e}" for output, difference in differences.items())
-            raise InputError(f"{name} as {format} differs from the model by more than {TOLERANCE:.0e} ({each}): "
-                             "nothing was written. Take another --format.")
-        os.replace(partial, out)
+        with whole(out) as partial:
+            with torch.inference_mode(), _quiet():
+                write(network, _random_faces(metadata, TRACED), metadata, partial)
+                differences = _differences(model, metadata, read(partial))
+            if not all(difference <= TOLERANCE for difference in differences.values()):
+                each = ", ".join(f"{output} {difference:.1e}" for output, difference in differences.items())
+                raise InputError(f"{name} as {format} differs from the model by more than {TOLERANCE:.0e} ({each}): "
+                                 "nothing was written. Take another --format.")
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror or error}.") from error
     except RuntimeError as error:
         said = str(error).strip().partition("\n")[0].rstrip(".")
         raise InputError(f"{name} cannot be exported as {format}: {said}. Take another --format.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return Exported(out, metadata, differences, sum(CHECKED))
 
 

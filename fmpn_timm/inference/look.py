@@ -17,7 +17,7 @@ from .neutral import Neutrals, with_comparisons
 from .page import message, picture_page, video_page
 from .pictures import Unreadable, as_picture
 from .predictor import Predictor
-from .results import UNCERTAIN, FacePrediction, PicturePrediction
+from .results import FacePrediction, PicturePrediction, label_of
 from .sources import Frame, Source, frames
 from .timeline import MAX_TRACKS, NeutralSheet, Timeline
 from .tracks import Tracker, follow
@@ -59,7 +59,7 @@ def look_at(
         path: The file.
         neutral: A picture of the same person's neutral face. In a video it is looked for if there is none.
         folder: Where a video is drawn, in a folder of its own.
-        told: Told how many seconds of a video have been looked at.
+        told: Called with the seconds of a video that have been looked at.
     """
     try:
         moving = path.lower().endswith(VIDEOS)
@@ -153,7 +153,7 @@ def _look_at_video(
             raise Unreadable(problems[-1] if problems else "the video has no frame")
         timeline.close(complete=bool(people))
         references = neutrals.faces
-        if neutral is not None and people:  # it is that of whom is seen most
+        if neutral is not None and people:  # it belongs to whoever is seen most
             references = {max(people.values(), key=lambda person: person.frames).track: neutral}
         # the sheet would count for how long each is seen, but it is given one frame of each expression
         longest = sorted(people, key=lambda track: -people[track].frames)[:MAX_TRACKS]
@@ -196,6 +196,5 @@ class _Person:
 
     def row(self, abstain: float | None) -> dict[str, Any]:
         means = {name: total / self.frames for name, total in self.sums.items()}
-        label = max(means, key=means.get)
         return {"track": self.track, "from": self.start, "to": self.end, "frames": self.frames,
-                "label": UNCERTAIN if abstain is not None and means[label] < abstain else label, **means}
+                "label": label_of(means, abstain), **means}

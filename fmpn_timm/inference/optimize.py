@@ -46,8 +46,8 @@ def optimize(
     Args:
         model: A model of this package or of timm, on the device it is to run on.
         precision: ``float32``, ``bf16``, ``fp16`` (on a GPU), or ``auto``: the fastest this machine computes with.
-        compile: Compile it with inductor. Each new size of faces and each new batch size then takes up to some minutes
-            on a CPU, the first eight of them; what comes after those is computed without. A C++ compiler is needed.
+        compile: Compile it with inductor. Each new input shape compiles anew, up to a few minutes on a CPU; after eight
+            shapes further ones run uncompiled. A C++ compiler is needed.
         channels_last: Lay out memory channels-last.
         faces_per_pass: Split larger batches into passes of so many faces; by default on a CPU as many as have some
             130,000 pixels, on a GPU all.
@@ -79,7 +79,7 @@ def optimize(
 
 
 def best_precision(device: str | torch.device = "cpu") -> str:
-    """The precision a device is fastest in without losing range or being emulated: bf16 on a CPU, fp16 on a GPU."""
+    """The fastest precision that runs natively: fp16 on CUDA, bf16 on CPUs with AMX or AVX512-bf16, else float32."""
     if torch.device(device).type == "cuda":
         return "fp16"
     fast = torch.device(device).type == "cpu" and (

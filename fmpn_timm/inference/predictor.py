@@ -22,7 +22,7 @@ from fmpn_timm.hub import class_names, load_model, recipe_of, temperature_of
 from fmpn_timm.models import FMPN
 
 from .pictures import Unreadable, as_picture, lit_up
-from .results import UNCERTAIN, FacePrediction, PicturePrediction, face_quality
+from .results import FacePrediction, PicturePrediction, face_quality, label_of
 from .sources import Frame
 
 __all__ = ["DEFAULT_MODEL", "Predictor", "default_recipe"]
@@ -71,6 +71,8 @@ class Predictor:
         classes: Class names in the order of the logits.
         recipe: How faces are cut.
         temperature: What logits are divided by, from the model's config.json.
+        abstain: As given.
+        masks: Whether faces come with motion masks.
 
     Raises:
         InputError: The model or the detector cannot be had, or an option is out of range.
@@ -220,14 +222,13 @@ class Predictor:
             mask: np.ndarray | None,
             size: tuple[int, int],
     ) -> FacePrediction:
-        best = int(probabilities.argmax())
-        unsure = self.abstain is not None and probabilities[best] < self.abstain
+        named = dict(zip(self.classes, probabilities.tolist(), strict=True))
         return FacePrediction(
             box=face.box,
             landmarks=face.landmarks,
             score=face.score,
-            label=UNCERTAIN if unsure else self.classes[best],
-            probabilities=dict(zip(self.classes, probabilities.tolist(), strict=True)),
+            label=label_of(named, self.abstain),
+            probabilities=named,
             quality=face_quality(face.image, face.box, face.landmarks, face.score),
             face=face.image,
             motion_mask=None if mask is None else _whole_face(mask, self._crop_pct, face.image.shape[0]),
@@ -262,8 +263,9 @@ def _recipe(model: str, cfg: dict[str, Any], recipe: Recipe | None, detector: st
     if isinstance(detector, str):
         return replace(recipe, detector=detector)
     if recipe.detector == "dataset":
-        warnings.warn(f"{model} was trained on faces cut by their data set's own landmarks: here "
-                      f"{Recipe.detector} finds them.", stacklevel=3)
+        if detector is None:
+            warnings.warn(f"{model} was trained on faces cut by their data set's own landmarks: here "
+                          f"{Recipe.detector} finds them.", stacklevel=3)
         return replace(recipe, detector=Recipe.detector)
     return recipe
 

@@ -1,6 +1,7 @@
 """What a prediction is: for each picture its faces, for each face its expression, quality and motion mask."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from .neutral import Comparison
 
 __all__ = ["BLURRED", "LOW_SCORE", "SMALL", "TILTED", "TURNED", "UNCERTAIN", "FacePrediction", "PicturePrediction",
-           "Quality", "columns", "face_quality"]
+           "Quality", "columns", "face_quality", "label_of"]
 
 #: The label of a face whose most likely expression is less likely than was asked for.
 UNCERTAIN = "uncertain"
@@ -165,6 +166,12 @@ class PicturePrediction:
 
 
 BOX, MEASURES = ("x1", "y1", "x2", "y2"), ("sharpness", "size", "yaw", "roll")
+
+
+def label_of(probabilities: Mapping[str, float], abstain: float | None) -> str:
+    """The most likely class, or ``uncertain`` if it is less likely than ``abstain``."""
+    best = max(probabilities, key=probabilities.get)
+    return UNCERTAIN if abstain is not None and probabilities[best] < abstain else best
 
 
 def columns(classes: tuple[str, ...]) -> tuple[str, ...]:

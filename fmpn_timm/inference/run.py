@@ -83,7 +83,7 @@ class Counts:
     """What was met, by this call.
 
     Attributes:
-        pictures: Inputs but videos and cameras; also those that cannot be read at all.
+        pictures: Inputs other than videos and cameras, and every input that cannot be opened.
         faces: Faces in all pictures and frames.
         without: Pictures and frames without a face.
         unread: Inputs that could not be read, or not to their end.
@@ -165,7 +165,7 @@ def predict_sources(
     # by name, so that what is given twice is looked at once
     sources = {source.name: source for source in list_sources(given, (outputs.draw, outputs.masks))}
     if outputs.resume and any(source.kind == "camera" for source in sources.values()):
-        raise InputError("A camera cannot be gone on with: leave --resume out, and give another file.")
+        raise InputError("--resume does not work with a camera: leave it out, and write to a new file.")
     run = _Run(predictor, outputs, watching, _neutral(predictor, neutral), _common(sources))
     run.refuse_overwriting(sources.values())
     done = _done(outputs, predictor.classes)

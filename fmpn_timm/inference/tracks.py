@@ -10,7 +10,7 @@ import numpy as np
 
 from fmpn_timm.errors import InputError
 
-from .results import UNCERTAIN, FacePrediction, PicturePrediction
+from .results import FacePrediction, PicturePrediction, label_of
 
 __all__ = ["Tracker", "follow", "overlaps"]
 
@@ -41,7 +41,7 @@ class Tracker:
     for any and for a varying frame rate.
 
     Args:
-        gap: Seconds that a track outlives its face. A video that is looked at more rarely is given two looks.
+        gap: Seconds that a track outlives its face. At least two intervals between frames, however far apart they are.
         smooth: Time constant in seconds; 0 for none.
         abstain: Smoothed probability below which a face is called ``uncertain``.
 
@@ -80,10 +80,8 @@ class Tracker:
                 self._count += 1
             else:
                 track.update(now, face, thumbnails[i], self.smooth)
-            best = max(track.probabilities, key=track.probabilities.get)
-            unsure = self.abstain is not None and track.probabilities[best] < self.abstain
             faces.append(replace(face, track=track.number, smoothed=dict(track.probabilities),
-                                 smoothed_label=UNCERTAIN if unsure else best))
+                                 smoothed_label=label_of(track.probabilities, self.abstain)))
         if self._last > -math.inf:
             self._interval = now - self._last
         self._last = now

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.faces.detectors.base import quiet_opencv
 from fmpn_timm.files import partial_name
 from fmpn_timm.interrupt import Interrupt
 
@@ -132,16 +133,12 @@ def read_camera(index: int) -> Iterator[VideoFrame]:
     Raises:
         Unreadable: There is no such camera, or it stops sending.
     """
-    log = cv2.utils.logging
-    level = log.setLogLevel(log.LOG_LEVEL_SILENT)  # a missing camera is told once, by us
-    try:
+    with quiet_opencv():  # a missing camera is told once, by us
         camera = cv2.VideoCapture(index)
-    finally:
-        log.setLogLevel(level)
     try:
         if not camera.isOpened():
             raise Unreadable(f"there is no camera {index}, or another program holds it")
-        with Interrupt() as interrupt:
+        with Interrupt("frame") as interrupt:
             number, start = 0, time.monotonic()
             while not interrupt.asked:
                 there, picture = camera.read()

@@ -1,4 +1,4 @@
-"""Which feature maps are meant."""
+"""Resolve timm's ``indices`` of feature maps."""
 
 from typing import List, Optional, Union
 
@@ -6,11 +6,11 @@ __all__ = ["feature_indices"]
 
 
 def feature_indices(number: int, indices: Optional[Union[int, List[int]]] = None) -> List[int]:
-    """Feature maps as timm's ``forward_intermediates`` names them: all, the last so many, or these.
+    """Feature maps as timm's ``forward_intermediates`` names them.
 
     Args:
         number: How many maps there are.
-        indices: None, a number, or a list, where negative ones count from the end.
+        indices: None for all, a number for the last so many, or a list, where negative ones count from the end.
 
     Raises:
         ValueError: There are not so many.
@@ -21,5 +21,5 @@ def feature_indices(number: int, indices: Optional[Union[int, List[int]]] = None
         number + i if i < 0 else i for i in indices
     ]
     if not taken or min(taken) < 0 or max(taken) >= number:
-        raise ValueError(f"There are {number} feature maps; indices {indices} are none of them.")
+        raise ValueError(f"indices {indices} are out of range: there are {number} feature maps.")
     return taken

@@ -79,7 +79,6 @@ class LiteEncoder(nn.Module):
         if width < 1 or blocks < 1 or stride < 1:
             raise ValueError(f"Width, blocks and stride of a mask generator must be at least 1, not {width}, {blocks} "
                              f"and {stride}.")
-        self.channels = [width, 2 * width, 4 * width]
         self.stem = ConvNorm(1, width, 2 * stride - 1, stride, **dd)
         self.high = SeparableBlock(width, width, **dd)
         self.middle = nn.Sequential(

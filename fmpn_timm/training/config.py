@@ -11,10 +11,12 @@ from jsonargparse import ArgumentParser
 
 from fmpn_timm.errors import InputError
 
-__all__ = ["CONFIGS", "INDIFFERENT", "TrainConfig", "parse_config"]
+__all__ = ["CONFIGS", "INDIFFERENT", "ORIGIN", "TrainConfig", "config_names", "parse_config", "refuse_overridden"]
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
+#: Options that name weights which a model begins with or learns from; their terms hold for it too.
+ORIGIN = ("init", "teacher", "pretrained_backbone")
 #: Options that decide nothing about what a run learns: it can be resumed with others.
 INDIFFERENT = ("name", "output", "resume", "checkpoint_every", "timeout", "workers", "progress", "cache", "root",
                "max_broken", "compile")
@@ -47,7 +49,7 @@ class TrainConfig:
             on faces, as the paper's. Other classifiers take its classes into their targets (distillation); there
             several may be named, with commas between, and their mean counts.
         teacher_weight: Share of the target that is the teachers', in [0, 1]; the rest is the labels.
-        teacher_map: Which of the teacher's feature maps that is; from the end if negative.
+        teacher_map: Index of the teacher's feature map that FN2EN's stage 1 matches; negative ones count from the end.
         generator: FMPN's mask generator: ``paper``, or one of ours that cost next to nothing: ``lite``, ``basis``.
         generator_width: Channels of the mask generator at its full resolution; its own default (paper: 64) if none.
         generator_blocks: Residual blocks of the mask generator; its own default (paper: 4) if none.

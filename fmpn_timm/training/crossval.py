@@ -32,6 +32,7 @@ from .loop import train
 from .metrics import summarize
 from .predictions import Predictions, read_predictions
 from .statistics import clustered_bootstrap, corrected_t_test, mcnemar, t_interval, wilcoxon
+from .systems import WITHOUT_BACKBONE
 from .tables import arm_label, comparisons, published_sources, sort_arms, table_one
 
 __all__ = ["Plan", "cross_validate", "report"]
@@ -462,9 +463,11 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
     selection = f"{config['valid_fraction']:g} of the training subjects"
     if plan.own_splits and config["valid_split"]:
         selection = f"split {config['valid_split']}"
+    network = "" if set(plan.arms) <= set(WITHOUT_BACKBONE) else f"{config['backbone']} at "
+    priors = f"Prior masks: {masks}. " if "fmpn" in plan.arms else ""
     parts = [f"{plan.dataset}, {plan.cut}{count}, seed{'s' * (len(plan.seeds) > 1)} "
-             f"{', '.join(map(str, plan.seeds))}, {config['backbone']} at {config['size']} pixels.\n"
-             f"Prior masks: {masks}. The epoch is selected on {selection}."]
+             f"{', '.join(map(str, plan.seeds))}, {network}{config['size']} pixels.\n"
+             f"{priors}The epoch is selected on {selection}."]
     if config.get("train_fraction", 1) < 1:
         parts.append(f"Learnt from {config['train_fraction']:g} of the other training subjects.")
     parts += [f"{arm_label(arm)}, in other ways than the others: {json.dumps(own)}"

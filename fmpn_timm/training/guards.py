@@ -22,7 +22,7 @@ __all__ = ["LossGuard", "Watch", "out_of_memory"]
 
 #: A loss has exploded when it is this many times the median of those before ...
 FACTOR = 1e4
-#: ... or of this, where they are smaller: after 0.000001, a face that is hard yet is no explosion.
+#: ... or of this floor, if the median is smaller: one hard face after a loss near zero is no explosion.
 FLOOR = 1e-2
 #: Losses that the median is of, and how many there must be before it counts.
 MEMORY, LEAST = 101, 10

@@ -30,7 +30,7 @@ from fmpn_timm.data.sampler import EpochSampler, mix_seeds
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.transforms import LoadSize, eval_transform, train_transform
 from fmpn_timm.errors import InputError
-from fmpn_timm.files import write_text
+from fmpn_timm.files import portable, write_text
 from fmpn_timm.hub import save_model
 from fmpn_timm.interrupt import Interrupt, ignore_signals
 from fmpn_timm.launched import lost_process
@@ -38,7 +38,7 @@ from fmpn_timm.models import FMPN
 from fmpn_timm.priors import draw_sheet
 
 from .checkpoint import Checkpoints
-from .config import TrainConfig
+from .config import ORIGIN, TrainConfig
 from .data import Data, paired_faces, prepare_data
 from .evaluation import autocast, leave_out_broken, mean_masks, predict
 from .figures import Sheet, draw_confusion, sheet_of
@@ -148,7 +148,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
     run = Run(config, accelerator, data, model, checkpoints, Watch(config, accelerator, data.train, interrupt))
     if state:
         run.resume(checkpoint, state)
-    # of epochs that were told of but not kept, TensorBoard is to forget what it was told
+    # TensorBoard drops what was logged after the checkpoint that the run goes on from
     accelerator.init_trackers(config.name, init_kwargs={"tensorboard": {"purge_step": run.done + 1}})
     stages = create_stages(config, model, data.classes, data.train.recipe)
     for stage in stages:
@@ -486,6 +486,7 @@ class Run:
             if isinstance(model, FMPN):
                 draw_sheet(masks, folder / "mean_masks.png")
             results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}
+            results["origin"] = portable({k: getattr(config, k) for k in ORIGIN})
             save_model(model, folder / "model", data.classes, config.size, config.size / config.load_size,
                        {"results.json": results}, data.train.recipe)
             if data.priors is not None:

@@ -54,7 +54,7 @@ def summarize(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ..
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often a classifier is right when it is so sure, in bins of equal width over [0, 1].
+    """Accuracy against confidence, in 15 bins of equal width over [0, 1].
 
     Attributes:
         count: Samples of each bin (15,).

@@ -39,7 +39,7 @@ class Method:
         sees: ``sequence`` or ``image``.
         published: Published accuracies in percent, by data set and protocol (None where there are no folds).
         source: Where they were published.
-        sources: Where those were published that stand elsewhere.
+        sources: Sources of figures that come from elsewhere than ``source``.
         arm: The arm that is this method in our hands, if any.
     """
 

@@ -80,7 +80,7 @@ class FakeAligner:
         for picture, name in zip(pictures, names, strict=True):
             found, points = Found(), REFERENCE_LANDMARKS * len(picture)
             if name.endswith("2.png"):
-                found.reason = "yunet found no face"
+                found.reason = "no face was found"
             else:
                 box = np.array([0, 0, 40, 40], np.float32)
                 found.append(FoundFace(self.recipe.align(picture, points), box, points, 0.9))

@@ -1,14 +1,11 @@
 """Tests of the way from pictures to aligned faces, with a detector that knows where the drawn faces are."""
 
 import pickle
-from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 
 from fmpn_timm.data.drawn import draw_face
-from fmpn_timm.data.samples import Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import DETECTORS, REFERENCE_LANDMARKS, AlignedFace, FaceAligner, Faces, Recipe, cut_faces
 
@@ -67,7 +64,7 @@ def test_all_faces_largest_first(pictures):
 @pytest.mark.parametrize("policy", ["largest", "all"])
 def test_without_a_face_the_reason_is_said(pictures, policy):
     none = FaceAligner(RECIPE, Marked(), policy)(pictures)[1]
-    assert none == [] and none.reason == "yunet found no face"
+    assert none == [] and none.reason == "no face was found"
 
 
 @pytest.mark.parametrize("shape", [(60, 100), (100, 60)])
@@ -79,7 +76,7 @@ def test_center_takes_the_middle_and_says_so(shape):
     assert face.centered and face.landmarks is None and face.score == 0
     assert (face.image == 200).all() and face.image.shape == (48, 48, 3)
     assert face.box.tolist() == ([20, 0, 80, 60] if shape[1] == 100 else [0, 20, 60, 80])
-    assert faces.reason == "yunet found no face"
+    assert faces.reason == "no face was found"
 
 
 def test_center_is_for_pictures_without_a_face_only(pictures):
@@ -98,7 +95,7 @@ def test_the_recipe_names_the_detector(monkeypatch, pictures):
     monkeypatch.setitem(DETECTORS, "marked", Marked)
     aligner = FaceAligner(Recipe(detector="marked", size=48))
     assert [len(faces) for faces in aligner(pictures)] == [1, 0, 1]
-    assert aligner(pictures)[1].reason == "marked found no face"
+    assert aligner(pictures)[1].reason == "no face was found"
     with pytest.raises(InputError, match="Unknown detector 'dlib'"):
         FaceAligner(Recipe(detector="dlib"))
 
@@ -135,16 +132,12 @@ def test_landmarks_that_mark_no_face_are_told(landmarks):
     assert centered[0].centered and centered.reason == skipped.reason
 
 
-def test_samples_bring_pictures_and_landmarks():
+def test_landmarks_of_the_data_set_cut_and_where_there_are_none_the_picture_is_named():
     face = draw_face(3, size=64)
-    sample = Sample("s3.png", partial(np.copy, face.image), "neutral", landmarks=partial(np.copy, face.landmarks))
-    bare = replace(sample, source="bare.png", landmarks=None)
-    aligned, = FaceAligner(GIVEN).of_samples([sample])
+    aligned, = FaceAligner(GIVEN)([face.image], [face.landmarks])
     np.testing.assert_array_equal(aligned[0].image, GIVEN.align(face.image, face.landmarks))
     with pytest.raises(InputError, match=r"bare\.png: the recipe takes the data set's own landmarks"):
-        FaceAligner(GIVEN).of_samples([sample, bare])
-    seen = FaceAligner(RECIPE, lambda pictures: [NONE] * len(pictures)).of_samples([sample, bare])
-    assert [faces.reason for faces in seen] == ["yunet found no face"] * 2
+        FaceAligner(GIVEN)([face.image] * 2, [face.landmarks, None], ["s3.png", "bare.png"])
 
 
 @pytest.mark.parametrize(("options", "message"), [

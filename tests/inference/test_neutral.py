@@ -83,7 +83,7 @@ def test_a_picture_and_a_neutral_picture(predictor):
     np.testing.assert_array_equal(pair.face, faces[0].face)
     np.testing.assert_array_equal(pair.neutral, faces[1].face)
     np.testing.assert_array_equal(pair.mask, faces[0].motion_mask)
-    with pytest.raises(InputError, match="The neutral face .*yunet found no face"):
+    with pytest.raises(InputError, match="The neutral face .*no face was found"):
         compare_with_neutral(predictor, pictures[0], marked())
     with pytest.raises(InputError, match="The picture .gone.jpg.: cannot be read: no such file"):
         compare_with_neutral(predictor, "gone.jpg", pictures[0])

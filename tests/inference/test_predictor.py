@@ -53,7 +53,7 @@ def test_one_picture_or_a_list(predictor, pictures, tmp_path):
     results = predictor(pictures)
     assert [len(r.faces) for r in results] == [2, 0, 1, 1]
     assert [r.source for r in results] == [f"picture {i}" for i in range(4)]
-    assert results[0].size == (140, 100) and results[0].reason == "" and results[1].reason == "yunet found no face"
+    assert results[0].size == (140, 100) and results[0].reason == "" and results[1].reason == "no face was found"
     one = predictor(pictures[2])
     face, = one.faces
     assert tuple(face.probabilities) == EXPRESSIONS and sum(face.probabilities.values()) == pytest.approx(1)
@@ -208,7 +208,7 @@ def test_largest_face_alone(model, pictures):
 def test_without_a_face_the_middle_may_stand_for_one(model, pictures):
     result = Predictor(model, detector=Marked(), missing="center")(pictures[1])
     face, = result.faces
-    assert result.reason == "yunet found no face" and face.landmarks is None and face.quality.flags[0] == "no face"
+    assert result.reason == "no face was found" and face.landmarks is None and face.quality.flags[0] == "no face"
     assert face.box.tolist() == [20, 0, 120, 100]
     np.testing.assert_allclose(face.matrix @ [[19.5, 119.5], [-0.5, 99.5], [1, 1]], [[-0.5, 39.5]] * 2, atol=1e-5)
     warped = face.mask_in_picture()

@@ -62,7 +62,7 @@ def test_a_folder_of_photos(photos, model, tmp_path, capsys):
     rows = rows_of(tmp_path / "o.csv")
     assert [row["source"] for row in rows] == NAMES
     assert [row["face"] for row in rows] == ["0", "", "0", "1", "0", "0", "0", "0"]
-    assert rows[1]["reason"] == "yunet found no face" and rows[1]["label"] == ""
+    assert rows[1]["reason"] == "no face was found" and rows[1]["label"] == ""
     for row in rows[2:]:
         probabilities = [float(row[name]) for name in EXPRESSIONS]
         assert sum(probabilities) == pytest.approx(1, abs=1e-4)
@@ -109,7 +109,7 @@ def test_without_an_output_a_table_is_printed(photos, model, capsys):
     assert predict(photos, "--abstain", "1", model=model) == 0
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split() == ["source", "face", "label", "p", "notes"] and len(lines) == 8
-    assert lines[0].split()[:3] == ["0.png", "0", "uncertain"] and "yunet found no face" in lines[1]
+    assert lines[0].split()[:3] == ["0.png", "0", "uncertain"] and "no face was found" in lines[1]
 
 
 def test_all_outputs_hold_the_same(photos, model, tmp_path):

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fmpn_timm.cli import command_parser
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.errors import InputError
 from fmpn_timm.inference import predictor as predictor_module
 from fmpn_timm.inference import run, watch
 from fmpn_timm.inference.run import Counts, Outputs, Watching, predict_sources
+from fmpn_timm.inference.video import parse_every
 from tests.faces.test_aligner import marked
 from tests.inference.test_run import predict, rows_of
 from tests.inference.test_video import Camera, read, write_film
@@ -209,4 +211,6 @@ def test_from_python(film, predictor, monkeypatch):
 
 
 def test_watching_defaults_are_those_of_the_command():
-    assert Watching() == Watching(1, 1.0, 0.3)
+    said, default = command_parser().parse_args(["predict", "film.mp4"]), Watching()
+    assert parse_every(said.every) == parse_every(default.every)
+    assert (said.gap, said.smooth) == (default.gap, default.smooth)

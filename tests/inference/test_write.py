@@ -27,7 +27,7 @@ def picture(name: str, faces: int = 1, reason: str = "") -> list[dict]:
     ]
 
 
-PICTURES = [picture("a.jpg"), picture("b.jpg", 0, "yunet found no face"), picture("=c.jpg", 3), picture("d.jpg", 2),
+PICTURES = [picture("a.jpg"), picture("b.jpg", 0, "no face was found"), picture("=c.jpg", 3), picture("d.jpg", 2),
             picture("e.jpg", 0, "cannot be read: no such file"), picture("f.jpg", 2)]
 
 
@@ -50,7 +50,7 @@ def test_csv_has_the_columns_and_a_row_for_everything(tmp_path):
     first, second = (dict(zip(header, row, strict=True)) for row in rows[:2])
     assert (first["face"], first["label"], first["fear"], first["x1"]) == ("0", "fear", "0.9", "1.23457")
     assert (first["yaw"], first["roll"], first["flags"]) == ("-3.5", "", "small;low score")
-    assert second["face"] == second["label"] == second["fear"] == "" and second["reason"] == "yunet found no face"
+    assert second["face"] == second["label"] == second["fear"] == "" and second["reason"] == "no face was found"
 
 
 def test_formulas_are_text_and_names_come_back(tmp_path):
@@ -152,7 +152,7 @@ def test_parquet(tmp_path, monkeypatch):
     assert tuple(table.column_names) == columns(CLASSES) and table.num_rows == 10
     rows = table.to_pylist()
     assert rows[2]["source"] == "=c.jpg" and rows[2]["flags"] == ["small", "low score"] and rows[1]["face"] is None
-    assert rows[0]["fear"] == pytest.approx(0.9) and rows[1]["reason"] == "yunet found no face"
+    assert rows[0]["fear"] == pytest.approx(0.9) and rows[1]["reason"] == "no face was found"
     assert pq.ParquetFile(tmp_path / "o.parquet").num_row_groups > 1
 
 
@@ -215,4 +215,4 @@ def test_table():
     header, *lines = file.getvalue().splitlines()
     assert header.split() == ["source", "face", "label", "p", "notes"] and len(lines) == 10
     assert lines[0].split(maxsplit=4) == ["a.jpg", "0", "fear", "0.90", "small, low score"]
-    assert lines[1].split(maxsplit=4) == ["b.jpg", "-", "-", "-", "yunet found no face"]
+    assert lines[1].split(maxsplit=4) == ["b.jpg", "-", "-", "-", "no face was found"]

@@ -40,7 +40,7 @@ def test_the_small_model_takes_each_generator():
         assert model(torch.rand(1, 3, 48, 48)).shape == (1, 7)
 
 
-def test_it_costs_a_thousandth_of_the_paper_s(kind):
+def test_it_costs_less_than_a_five_hundredth_of_the_paper_s(kind):
     assert gmacs(kind(device="meta"), 1, 299, 299) < gmacs(MaskGenerator(device="meta"), 1, 299, 299) / 500
 
 
@@ -77,11 +77,6 @@ def test_under_autocast_depthwise_convolutions_are_trained_in_float32(kind, trai
         mask = generator(torch.rand(2, 1, 32, 32))
     mask.sum().backward()
     assert seen == {dtype} and all(p.grad.isfinite().all() for p in generator.parameters())
-
-
-def test_it_is_trained_in_the_precision_of_its_weights():
-    faces = torch.rand(2, 1, 32, 32, dtype=torch.bfloat16)
-    assert LiteMaskGenerator(4, 1, 2).to(faces.dtype)(faces).dtype == faces.dtype
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])

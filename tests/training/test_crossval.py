@@ -68,7 +68,7 @@ def test_all_of_it(config, trained):
     assert json.loads((config.folder / "crossval.json").read_text()) == json.loads(json.dumps(found))
     for name in ("table.md", "table.tex", "confusion-cnn.png", "confusion-fmpn.png", "folds.png"):
         assert (config.folder / name).stat().st_size > 100, name
-    assert "2 of 2 folds" not in found["text"] and "10 of 10 folds, seeds 0, 1, test_resnet" in found["text"]
+    assert "Prior masks: built from" in found["text"] and "10 of 10 folds, seeds 0, 1, test_resnet" in found["text"]
     assert "FMPN: 20 runs, 640 tested faces" in found["text"]
 
 
@@ -162,6 +162,7 @@ def test_an_arm_may_have_options_of_its_own_and_the_report_says_so(config, monke
     own = {"msca": {"lr": 0.5, "loss": "center_cosine"}, "derl": {"size": 32}}
     config = dataclasses.replace(config, per_arm=own)
     text = cross_validate(config, ["msca", "cnn"], [0], [0])["text"]
+    assert "Prior masks" not in text and "test_resnet at" in text
     assert seen == [("cnn", config.lr, "cross_entropy", {}), ("msca", 0.5, "center_cosine", {})]
     assert 'MSCA, in other ways than the others: {"lr": 0.5, "loss": "center_cosine"}' in text and "DeRL" not in text
     with pytest.raises(InputError, match="another configuration .per_arm: "):

@@ -214,7 +214,9 @@ def test_run_from_before_an_option_existed_resumes_at_its_default(config, monkey
         patch.setattr(TrainConfig, "decisive", lambda self: {**decisive(self), "younger": self.label_smoothing})
         with pytest.raises(InputError, match="younger: 0.0 -> 0.1"):
             train(dataclasses.replace(config, label_smoothing=0.1))
-        assert train(config)["best_epoch"] <= 2
+        train(config)
+    with open(config.folder / "summary.csv") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
 
 
 def test_nan_loss_names_batch_and_mend_and_keeps_the_last_checkpoint(config, monkeypatch):
@@ -293,7 +295,7 @@ def test_bad_options_give_one_clear_error(config, options, message):
 
 def test_mask_set_without_a_class(config, tmp_path):
     MaskSet(torch.rand(1, 8, 8), ("fear",)).save(tmp_path / "fear.safetensors")
-    with pytest.raises(InputError, match=r"no mask for happiness, .*only fear|no mask for happiness.*fear"):
+    with pytest.raises(InputError, match=r"no mask for happiness, .*only fear"):
         train(dataclasses.replace(config, priors=str(tmp_path / "fear.safetensors")))
 
 

@@ -1,14 +1,15 @@
 """What all detectors share: what they return, and the size at which they look at a picture."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
-__all__ = ["Detector", "Faces", "OpenCVDetector", "resize_for_detection", "scale_back"]
+__all__ = ["Detector", "Faces", "OpenCVDetector", "quiet_opencv", "resize_for_detection", "scale_back"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,3 +117,14 @@ def scale_back(
     """
     ratio = np.array([shape[1] / resized[1], shape[0] / resized[0]])
     return boxes * np.tile(ratio, 2), (landmarks + 0.5) * ratio - 0.5
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """While active, OpenCV keeps its warnings, of targets and cameras, to itself."""
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)

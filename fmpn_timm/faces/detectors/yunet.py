@@ -6,8 +6,6 @@ of the OpenCV Zoo (MIT).
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import getproxies
@@ -18,7 +16,7 @@ from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
 from fmpn_timm.errors import InputError
 
-from .base import Faces, OpenCVDetector, resize_for_detection, scale_back
+from .base import Faces, OpenCVDetector, quiet_opencv, resize_for_detection, scale_back
 
 __all__ = ["YuNet"]
 
@@ -71,7 +69,7 @@ class YuNet(OpenCVDetector):
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         try:
             if not hasattr(self._of_thread, "network"):
-                with _quiet_opencv():
+                with quiet_opencv():
                     self._of_thread.network = cv2.FaceDetectorYN.create(
                         self.path, "", (32, 32), self.score, self.nms, top_k=5000
                     )
@@ -98,14 +96,3 @@ def _model_file(path: str | Path | None) -> str:
         return hf_hub_download(REPOSITORY, FILE)
     except OSError as error:  # every error of the Hub and of the network is one
         raise InputError(f"YuNet's file is not in the cache and the Hub is out of reach. {MEND}") from error
-
-
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """OpenCV 5 warns of targets that nobody asked for."""
-    logging = cv2.utils.logging
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)

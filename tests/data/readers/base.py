@@ -83,10 +83,6 @@ class ReaderTests:
         assert facts(copy) == facts(sample)
         np.testing.assert_array_equal(copy.picture(), sample.picture())
 
-    def test_role_tells_neutral_from_expressive(self, faces):
-        for sample in faces.samples:
-            assert sample.role == {True: "neutral", False: "expressive"}[sample.expression == "neutral"]
-
     def test_unknown_split_is_named(self):
         with pytest.raises(InputError, match="holiday"):
             self.read("holiday")
