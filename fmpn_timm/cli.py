@@ -693,9 +693,6 @@ def _priors_import(options: argparse.Namespace) -> None:
 
 
 def _priors_build(options: argparse.Namespace) -> None:
-    from fmpn_timm.data.protocols import get_protocol
-    from fmpn_timm.data.readers import read_faces
-    from fmpn_timm.data.readers.prepared import prepared_folds
     from fmpn_timm.priors import LIMITS, build_masks, build_masks_from_neutral
 
     if options.out.suffix.lower() in (".png", ".jpg", ".jpeg"):  # the sheet would take its place
@@ -704,38 +701,50 @@ def _priors_build(options: argparse.Namespace) -> None:
     if options.neutral or options.ict:
         if not (options.neutral and options.ict):
             raise InputError("Masks without pairs need both: --neutral FOLDER and --ict FACEXMODEL.")
+        needless = [name for name in ("root", "protocol", "fold", "option", "keep_all") if getattr(options, name)]
+        if needless:
+            raise InputError(f"--neutral builds masks without pairs: leave out --{', --'.join(needless)}."
+                             .replace("_", "-"))
         masks = build_masks_from_neutral(options.neutral, options.ict, options.size, options.detector,
                                          seed=options.seed)
         return _report_masks(masks, options.out, options.data)
+    sets = _faces_with_pairs(options)
+    if any(faces.recipe is None for faces in sets.values()):
+        print(f"warning: nothing says that the faces of {options.dataset} are aligned, as equation 1 has them: prepare "
+              "them (fmpn data prepare) and build from that (--dataset prepared).", file=sys.stderr)
     limits = None if options.keep_all else LIMITS
+    for path, faces in sets.items():
+        _report_masks(build_masks(faces, options.size, options.light, options.smooth, limits), path, options.data)
+
+
+def _faces_with_pairs(options: argparse.Namespace) -> "dict[Path, FaceSet]":
+    """The faces to build masks of, by the file that the masks go to: of a split, or the training faces of folds."""
+    from fmpn_timm.data.protocols import get_protocol
+    from fmpn_timm.data.readers import read_faces
+    from fmpn_timm.data.readers.prepared import prepared_folds
+
     reader_options = _options(options.option)
-    if options.dataset == "prepared" and options.fold:
+    if options.fold is None:
+        if options.protocol:
+            return {options.out: get_protocol(options.dataset, options.protocol).read(options.root, **reader_options)}
+        return {options.out: read_faces(options.dataset, options.root, options.split, **reader_options)}
+    if options.dataset == "prepared":
         if not options.root:
             raise InputError("Where is the prepared set? Give its folder with --root.")
         folds = {str(n): read_faces("prepared", options.root, **{**reader_options, "fold": n})
                  for n in prepared_folds(options.root)}
-        source = f"{options.root} has"
-    elif options.protocol or options.fold:
+        source = options.root
+    else:
         protocol = get_protocol(options.dataset, options.protocol)
-        faces = protocol.read(options.root, **reader_options)
-        folds = {str(n): fold.train for n, fold in protocol.cut(faces).items()} if options.fold else {}
-        source = f"protocol {protocol.name} has"
-    else:
-        faces = read_faces(options.dataset, options.root, options.split, **reader_options)
-    if options.fold is None:
-        sets = {options.out: faces}
-    else:
-        if options.fold not in (*folds, "all"):
-            raise InputError(f"--fold {options.fold}: {source} the folds {', '.join(folds)}, or all.")
-        chosen = folds if options.fold == "all" else {options.fold: folds[options.fold]}
-        stem = options.out.with_suffix("")
-        sets = {stem.with_name(f"{stem.name}-{n}.safetensors") if options.fold == "all" else options.out: train
-                for n, train in chosen.items()}
-    if any(faces.recipe is None for faces in sets.values()):
-        print(f"warning: nothing says that the faces of {options.dataset} are aligned, as equation 1 has them: prepare "
-              "them (fmpn data prepare) and build from that (--dataset prepared).", file=sys.stderr)
-    for path, faces in sets.items():
-        _report_masks(build_masks(faces, options.size, options.light, options.smooth, limits), path, options.data)
+        cut = protocol.cut(protocol.read(options.root, **reader_options))
+        folds = {str(n): fold.train for n, fold in cut.items()}
+        source = f"protocol {protocol.name}"
+    if options.fold == "all":
+        name = options.out.name.removesuffix(".safetensors")
+        return {options.out.with_name(f"{name}-{n}.safetensors"): faces for n, faces in folds.items()}
+    if options.fold not in folds:
+        raise InputError(f"--fold {options.fold}: {source} has the folds {', '.join(folds)}, or all.")
+    return {options.out: folds[options.fold]}
 
 
 def _priors_compare(options: argparse.Namespace) -> None:

@@ -134,8 +134,11 @@ def test_data_prepare_and_folds(tmp_path, capsys):
     cli.main([*build, "--fold", "all", "--out", str(tmp_path / "masks.safetensors")])
     masks = [MaskSet.load(tmp_path / f"masks-{n}.safetensors") for n in range(10)]
     assert all(m.pairs["fear"] == 9 for m in masks) and not masks[0].masks.equal(masks[1].masks)
+    cli.main([*build, "--fold", "all", "--out", str(tmp_path / "masks-v1.2")])
+    assert len(list(tmp_path.glob("masks-v1.2-?.safetensors"))) == 10
     for options, message in ((["--fold", "12", "--out", "m.safetensors"], "has the folds 0, 1"),
-                             (["--out", "m.png"], "masks are no picture")):
+                             (["--out", "m.png"], "masks are no picture"),
+                             (["--neutral", "a", "--ict", "b", "--out", "m"], "leave out --root, --keep-all")):
         with pytest.raises(SystemExit, match=message):
             cli.main([*build, *options])
     capsys.readouterr()

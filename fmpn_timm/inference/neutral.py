@@ -56,6 +56,17 @@ class Comparison:
     share: float
     problem: str = ""
 
+    @property
+    def moved(self) -> bool:
+        """Whether anything moved, so that there is something to agree about."""
+        return bool(np.isfinite([self.r, self.share]).all())
+
+    def shown(self) -> np.ndarray:
+        """The motion as it is drawn, float32 (H, W) in [0, 1]: as bright as it can be, what is off the face dimmed."""
+        # hair and background move more than any face: they shall not decide what is bright
+        top = max(float(np.quantile(self.motion[self.inside], 0.995)), 1 / 255)
+        return (np.where(self.inside, self.motion, 0.4 * self.motion) / top).clip(0, 1)
+
 
 def compare_with_neutral(predictor: Predictor, picture: Any, neutral: Any) -> Comparison:
     """Compare the largest face of a picture with the same person's neutral face.

@@ -151,7 +151,7 @@ def _face(face: FacePrediction, name: str) -> str:
     panels, agreement = [_figure(_square(face.face), "aligned face")], ""
     if comparison is not None:
         panels += [_figure(_square(comparison.neutral), "neutral face"),
-                   _figure(_heat(comparison.motion, comparison.inside), "where it really moved")]
+                   _figure(_heat(comparison), "where it really moved")]
         agreement = f"<p>{escape(_agreement(comparison))}</p>"
     if face.motion_mask is not None:
         panels.append(_figure(draw_face(face, FACE), "where the model says it moved"))
@@ -176,17 +176,15 @@ def _bars(probabilities: Mapping[str, float]) -> str:
 
 def _agreement(comparison: "Comparison") -> str:
     care = f" Take this with care: {comparison.problem.rstrip('.')}." if comparison.problem else ""
-    if not np.isfinite([comparison.r, comparison.share]).all():
+    if not comparison.moved:
         return f"Nothing moved between the neutral face and this one.{care}"
     return (f"{100 * comparison.share:.0f} % of the real motion lies in the fifth of the face where the model expects "
             f"most (20\u00a0% by chance); their correlation is {comparison.r:.2f}.{care}")
 
 
-def _heat(motion: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Motion, (H, W) in [0, 1], in colours, what is not ``inside`` the face dimmed."""
-    # hair and background move more than any face: they shall not decide what is bright
-    top = max(float(np.quantile(motion[inside], 0.995)), 1 / 255)
-    grey = (255 * np.where(inside, motion / top, 0.4 * motion / top).clip(0, 1)).astype(np.uint8)
+def _heat(comparison: "Comparison") -> np.ndarray:
+    """The real motion in colours."""
+    grey = (255 * comparison.shown()).astype(np.uint8)
     return _square(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)[..., ::-1])
 
 

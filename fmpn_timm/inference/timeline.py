@@ -137,14 +137,12 @@ class NeutralSheet:
             axis.set_title(name, fontsize=10)
         for (words, *pictures), (_, text, pair) in zip(axes, rows, strict=True):
             agreement = (f"r = {pair.r:.2f}\n{100 * pair.share:.0f} % of the motion in the\nmask's strongest fifth"
-                         if np.isfinite([pair.r, pair.share]).all() else "nothing moved")
+                         if pair.moved else "nothing moved")
             problem = textwrap.fill(pair.problem, 30)
             words.text(0, 0.5, f"{text}\n\n{agreement}\n{problem}", va="center", fontsize=9, transform=words.transAxes)
-            # hair and background move more than any face: they shall not decide what is bright
-            top = max(float(np.quantile(pair.motion[pair.inside], 0.995)), 1 / 255)
             pictures[0].imshow(pair.face)
             pictures[1].imshow(pair.neutral)
-            pictures[2].imshow(np.where(pair.inside, pair.motion, 0.4 * pair.motion), cmap="inferno", vmin=0, vmax=top)
+            pictures[2].imshow(pair.shown(), cmap="inferno", vmin=0, vmax=1)
             pictures[3].imshow(pair.mask, cmap="inferno", vmin=0, vmax=max(float(pair.mask.max()), 1e-6))
         return figure
 

@@ -238,15 +238,16 @@ def test_the_temperature_of_the_config_is_applied(model, pictures, tmp_path):
             Predictor(f"local-dir:{tmp_path / 'model'}", detector=Marked())
 
 
-def test_guessed_recipes_are_said(tmp_path, model):
+def test_guessed_recipes_are_said(tmp_path, model, marked_detector):
     with pytest.warns(UserWarning, match="names no recipe") as caught:
         predictor = Predictor(save_tiny(tmp_path / "none", recipe=None), detector=Marked())
     assert len(caught) == 1 and predictor.recipe == Recipe(size=40)
-    with pytest.warns(UserWarning, match="data set's own landmarks"):
-        predictor = Predictor(save_tiny(tmp_path / "given", Recipe("dataset", 36, 0.1)), detector=Marked())
-    assert predictor.recipe == Recipe("yunet", 36, 0.1)
+    given = save_tiny(tmp_path / "given", Recipe("dataset", 36, 0.1))
+    with pytest.warns(UserWarning, match="data set's own landmarks: here yunet finds them"):
+        assert Predictor(given).recipe == Recipe("yunet", 36, 0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        assert Predictor(given, detector=Marked()).recipe == Recipe("yunet", 36, 0.1)  # whoever gives one knows
         assert Predictor(model, detector=Marked()).recipe == RECIPE
         assert Predictor(model, detector=Marked(), recipe=Recipe(size=50)).recipe == Recipe(size=50)
 

@@ -163,7 +163,7 @@ def test_a_camera_that_is_not_there(model, monkeypatch, capsys, tmp_path):
     assert predict("camera:7", "--csv", tmp_path / "o.csv", model=model) == 1
     row, = csv.DictReader((tmp_path / "o.csv").open())
     assert row["reason"] == "cannot be read: there is no camera 7, or another program holds it"
-    assert "A camera cannot be gone on with" in predict("0", "--csv", tmp_path / "o.csv", "--resume", model=model)
+    assert "--resume does not work with a camera" in predict("0", "--csv", tmp_path / "o.csv", "--resume", model=model)
 
 
 def test_a_neutral_picture(film, model, tmp_path, sloping_masks):
