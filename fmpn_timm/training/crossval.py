@@ -489,7 +489,7 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
     sources = published_sources(plan.dataset, plan.protocol)
     notes += [f"Published: {source}." for source in sources]
     if plan.own_splits and sources:
-        notes.append("What is published of a data set with splits is of that which its papers report; it need not be "
+        notes.append("Published figures are of the split that their papers report, which need not be "
                      f"{config['test_split']}.")
     if latex:
         parts, notes = (["\n".join(f"% {line}" for line in part.splitlines()) for part in of] for of in (parts, notes))
