@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-__all__ = ["REFERENCE_LANDMARKS", "align_face", "five_of_68", "similarity_transform"]
+__all__ = ["REFERENCE_LANDMARKS", "align_face", "five_of_68", "shrink", "similarity_transform"]
 
 #: Where the landmarks of an aligned face lie, (5, 2) as shares of its width and height, (x, y): subject's right eye
 #: (left in the picture), left eye, nose tip, right and left corner of the mouth. It shows the face from brows to chin.
@@ -56,15 +56,28 @@ def align_face(
     landmarks, reference = np.asarray(landmarks, np.float64), np.asarray(reference, np.float64)
     matrix = similarity_transform(landmarks, reference * size, weights)
     if interpolation == "area":
-        scale = np.hypot(*matrix[:, 0])
-        if scale < 0.75:  # a linear look-up would skip pixels
-            height, width = (max(round(s * scale), 1) for s in image.shape[:2])
-            shrink = np.array([width / image.shape[1], height / image.shape[0]])
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-            landmarks = (landmarks + 0.5) * shrink - 0.5
-            matrix = similarity_transform(landmarks, reference * size, weights)
+        image, landmarks = shrink(image, landmarks, np.hypot(*matrix[:, 0]))
+        matrix = similarity_transform(landmarks, reference * size, weights)
     flags = INTERPOLATION[interpolation]
     return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def shrink(image: np.ndarray, landmarks: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Average a picture down where a linear look-up at a scale would skip pixels, which is below 0.75.
+
+    Args:
+        image: Picture, uint8 (H, W, 3).
+        landmarks: (N, 2), pixels (x, y).
+        scale: By which the picture is going to be looked up.
+
+    Returns:
+        The picture and the landmarks in it.
+    """
+    if scale >= 0.75:
+        return image, landmarks
+    height, width = (max(round(s * scale), 1) for s in image.shape[:2])
+    landmarks = (landmarks + 0.5) * (width / image.shape[1], height / image.shape[0]) - 0.5
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), landmarks
 
 
 def five_of_68(points: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ from fmpn_timm.data.readers.ict import read_ict
 from fmpn_timm.data.samples import read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Detector, Recipe, create_detector, five_of_68, similarity_transform
+from fmpn_timm.faces.alignment import shrink
 
 from .build import equalize, grey_face
 from .masks import MaskSet
@@ -227,13 +228,8 @@ def move_photo(
         Aligned RGB faces, uint8 (size, size, 3).
     """
     landmarks = np.asarray(landmarks, np.float64)
-    reference = (np.asarray(recipe.reference) + recipe.margin) / (1 + 2 * recipe.margin) * recipe.size
-    scale = np.hypot(*similarity_transform(landmarks, reference)[:, 0])
-    if scale < 0.75:  # linear look-ups would skip pixels
-        height, width = (max(round(s * scale), 1) for s in photo.shape[:2])
-        landmarks = (landmarks + 0.5) * (width / photo.shape[1], height / photo.shape[0]) - 0.5
-        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
-
+    scale = np.hypot(*similarity_transform(landmarks, recipe.frame * recipe.size)[:, 0])
+    photo, landmarks = shrink(photo, landmarks, scale)
     person, matrix = fit_person(model, landmarks)
     still = pose_head(person)
     still_points = _project(still, matrix)
@@ -248,7 +244,7 @@ def move_photo(
         steps = five_of_68(points[model.landmarks, :2].astype(np.float64))
         steps -= five_of_68(still_points[model.landmarks, :2].astype(np.float64))
         errors = jitter * np.linalg.norm(landmarks[1] - landmarks[0]) * rng.standard_normal((5, 2)) if moving else 0
-        frame = similarity_transform(landmarks + steps + errors, reference, np.asarray(recipe.weights))
+        frame = recipe.matrix(landmarks + steps + errors)
         if not moving:
             faces.append(_look_up(photo, _rest(frame, recipe.size)))
             continue

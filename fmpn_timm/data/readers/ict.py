@@ -15,7 +15,7 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.ict import IctModel, expression_weights, load_ict, paint_face, pose_head, render
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import Recipe, five_of_68, similarity_transform
+from fmpn_timm.faces import Recipe, five_of_68
 
 from .layout import check_choice
 
@@ -181,7 +181,7 @@ def _alignment(model: IctModel, seen: np.ndarray, recipe: Recipe, jitter: float,
     if jitter:
         errors = np.random.default_rng(seed).standard_normal((5, 2))
         points = points + jitter * np.linalg.norm(points[1] - points[0]) * errors
-    return similarity_transform(points, recipe.frame * recipe.size, np.asarray(recipe.weights))
+    return recipe.matrix(points)
 
 
 def _spoil(picture: np.ndarray, rng: np.random.Generator, occlude: float, blur: float, noise: float) -> np.ndarray:
