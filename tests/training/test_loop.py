@@ -295,7 +295,7 @@ def test_bad_options_give_one_clear_error(config, options, message):
 
 def test_mask_set_without_a_class(config, tmp_path):
     MaskSet(torch.rand(1, 8, 8), ("fear",)).save(tmp_path / "fear.safetensors")
-    with pytest.raises(InputError, match=r"no mask for happiness, .*only fear"):
+    with pytest.raises(InputError, match=r"no mask for happiness, .*contempt, only neutral, fear"):
         train(dataclasses.replace(config, priors=str(tmp_path / "fear.safetensors")))
 
 
