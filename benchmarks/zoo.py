@@ -2,8 +2,7 @@
 
     python -m benchmarks.zoo --config ict_hard --config zoo_ict --root OUT --seeds 0,1,2
     python -m benchmarks.zoo --config ferplus --config zoo_ferplus --root DIR --seeds 0,1,2
-    python -m benchmarks.zoo --config paper --config zoo_paper --name zoo-ckplus \\
-        --dataset ckplus --root DIR --protocol fmpn
+    python -m benchmarks.zoo --config paper --config zoo_paper --name zoo-ckplus --dataset prepared --root OUT
 
 Takes the options of ``fmpn crossval``; given again, it goes on where it was stopped, and with other folds or seeds it
 adds to what is there. What a system is told in another way than the rest stands in ``per_arm`` of the second

@@ -703,8 +703,8 @@ def _priors_build(options: argparse.Namespace) -> None:
             raise InputError("Masks without pairs need both: --neutral FOLDER and --ict FACEXMODEL.")
         needless = [name for name in ("root", "protocol", "fold", "option", "keep_all") if getattr(options, name)]
         if needless:
-            raise InputError(f"--neutral builds masks without pairs: leave out --{', --'.join(needless)}."
-                             .replace("_", "-"))
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in needless)
+            raise InputError(f"--neutral builds masks without pairs: leave out {names}.")
         masks = build_masks_from_neutral(options.neutral, options.ict, options.size, options.detector,
                                          seed=options.seed)
         return _report_masks(masks, options.out, options.data)
