@@ -11,8 +11,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
-__all__ = ["DRAWS", "BatchAugment"]
+__all__ = ["DRAWS", "BatchAugment", "BatchMix"]
 
 #: Random numbers that a face needs, in this order.
 NAMES = ("turn", "zoom", "across", "down", "left", "top", "flip", "brightness", "contrast", "order", "erase", "area",
@@ -123,6 +125,42 @@ class BatchAugment(nn.Module):
             inside.append((place >= first[:, None]) & (place < (first + length)[:, None]))
         inside = inside[0][:, :, None] & inside[1][:, None, :] & (draws["erase"] < self.erase)[:, None, None]
         return faces.masked_fill(inside[:, None], 0)
+
+
+class BatchMix(nn.Module):
+    """Mixes each face of a batch with another: mixup, CutMix, or one of the two by the toss of a coin for each batch.
+
+    Papers: `mixup: Beyond Empirical Risk Minimization` - https://arxiv.org/abs/1710.09412, and `CutMix: Regularization
+    Strategy to Train Strong Classifiers with Localizable Features` - https://arxiv.org/abs/1905.04899. The prior mask
+    of a mixed face is mixed alike. Draws from the global generator of torch.
+
+    Args:
+        mixup: Alpha of the Beta distribution that mixup's share is drawn from; 0 for no mixup.
+        cutmix: The same for CutMix.
+    """
+
+    def __init__(self, mixup: float = 0.0, cutmix: float = 0.0):
+        super().__init__()
+        self.mix = v2.RandomChoice([
+            transform(alpha=alpha, labels_getter=lambda inputs: inputs[-1])
+            for transform, alpha in ((v2.MixUp, mixup), (v2.CutMix, cutmix)) if alpha
+        ])
+
+    @torch.no_grad()
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Mix.
+
+        Args:
+            batch: ``image`` (B, C, H, W), ``target`` (B, K), class distributions, and perhaps ``mask`` (B, 1, H, W);
+                the rest is handed through.
+
+        Returns:
+            The batch, these three mixed.
+        """
+        names = [name for name in ("image", "mask") if name in batch]
+        *mixed, target = self.mix(*(tv_tensors.Image(batch[name]) for name in names), batch["target"])
+        pictures = dict(zip(names, (picture.as_subclass(torch.Tensor) for picture in mixed), strict=True))
+        return batch | pictures | {"target": target}
 
 
 def _signed(draw: torch.Tensor) -> torch.Tensor:

@@ -83,6 +83,9 @@ class TrainConfig:
         shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share.
         erase: Probability of erasing a rectangle of the face.
+        mixup: Alpha of mixup, which trains the classes on faces mixed with one another; 0 for none.
+        cutmix: Alpha of CutMix, which sets a rectangle of another face into each; 0 for none. With both, a coin is
+            tossed for each batch.
         augment: Where faces are cropped, turned and lit: in the ``loader``, one by one, or on the ``device`` that
             trains, a batch at a time.
         mask_epochs: Epochs of stage 1: FMPN's mask generator alone, DeRL's generator of neutral faces, or FN2EN's
@@ -166,6 +169,8 @@ class TrainConfig:
     shift: float = 0.0
     jitter: float = 0.0
     erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     augment: Literal["loader", "device"] = "loader"
 
     mask_epochs: int = 300

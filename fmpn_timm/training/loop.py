@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from fmpn_timm.data.augment import DRAWS, BatchAugment
+from fmpn_timm.data.augment import DRAWS, BatchAugment, BatchMix
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.sampler import EpochSampler, mix_seeds
 from fmpn_timm.data.samples import FaceSet
@@ -82,6 +82,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         raise InputError(f"--epochs {config.epochs}: a run has at least one, of which the best is kept.")
     if not 0 <= config.seed < 2**32:
         raise InputError(f"--seed {config.seed}: give a number from 0 to {2**32 - 1}.")
+    if min(config.mixup, config.cutmix) < 0:
+        raise InputError(f"--mixup {config.mixup:g} --cutmix {config.cutmix:g}: an alpha is 0 or above.")
     if config.size > config.load_size:
         raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise it.")
     accelerator = create_accelerator(
@@ -181,6 +183,7 @@ class Run:
     elapsed: float = 0.0  # spent on the epoch under way before this start
     history: list[dict[str, Any]] = field(default_factory=list)
     evaluated: nn.Module | None = None  # what is evaluated: the model, or its moving average
+    mix: BatchMix | None = None  # what mixes the faces of the stage under way
     resumed_from: Path | None = None
 
     @cached_property
@@ -242,6 +245,8 @@ class Run:
         scheduler = _create_scheduler(config, optimizer.optimizer, updates, stage.epochs)
         ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
         self.evaluated = ema.module if ema else model
+        classifies = stage.error is None
+        self.mix = BatchMix(config.mixup, config.cutmix) if classifies and (config.mixup or config.cutmix) else None
 
         if self.resumed_from and (self.done, self.batches) > (before, 0):
             accelerator.load_state(str(self.resumed_from))
@@ -339,9 +344,11 @@ class Run:
         bar = tqdm(loader, desc=title, unit="batch", disable=None if show else True, leave=False, initial=self.batches)
         losses, seen = [], []  # of the update under way
         for batch in bar:
-            set_seed(mix_seeds(config.seed, self.done, self.batches, accelerator.process_index))  # of dropout
+            set_seed(mix_seeds(config.seed, self.done, self.batches, accelerator.process_index))  # dropout, mixing
             if self.augment is not None:
                 batch = self.augment(batch)
+            if self.mix is not None:
+                batch = self.mix(batch)
             faces = batch["image"]
             if config.channels_last:
                 faces = faces.contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as VF
 
-from fmpn_timm.data.augment import DRAWS, NAMES, BatchAugment
+from fmpn_timm.data.augment import DRAWS, NAMES, BatchAugment, BatchMix
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.data.transforms import LoadSize
@@ -94,3 +94,36 @@ def test_draws_follow_from_the_seed_alone():
     assert first["image"].dtype == torch.uint8 and first["image"].shape == (3, 30, 30)
     assert first["draws"].shape == (DRAWS,) and torch.equal(first["draws"], again["draws"])
     assert not torch.equal(first["draws"], other["draws"])
+
+
+def mixed(seed: int = 0, n: int = 4, **options: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """A batch whose face, mask and target tell its number, and the same batch mixed."""
+    number = torch.arange(n, dtype=torch.float32).view(-1, 1, 1, 1)
+    batch = {"image": number.expand(-1, 3, 8, 8).clone(), "mask": number.expand(-1, 1, 8, 8).clone(),
+             "target": torch.eye(n), "index": torch.arange(n)}
+    torch.manual_seed(seed)
+    return batch, BatchMix(**options)(batch)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("options", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 0.3, "cutmix": 0.3}])
+def test_a_mixed_face_has_the_mixed_mask_and_target(options, seed):
+    batch, got = mixed(seed, **options)
+    assert all(type(value) is torch.Tensor for value in got.values())
+    mean = (got["target"] * torch.arange(4.0)).sum(1)  # the number that the shares of the target make
+    for name in ("image", "mask"):
+        torch.testing.assert_close(got[name].mean((1, 2, 3)), mean)
+    torch.testing.assert_close(got["target"].sum(1), torch.ones(4))
+    assert torch.equal(got["index"], batch["index"]) and torch.equal(batch["target"], torch.eye(4))
+
+
+def test_mixup_blends_and_cutmix_cuts():
+    assert not mixed(mixup=1.0)[1]["image"].frac().eq(0).all()
+    batch, got = mixed(cutmix=1.0)
+    assert got["image"].frac().eq(0).all() and (got["image"] != batch["image"]).any()
+
+
+def test_mixing_follows_from_the_seed():
+    for seed in range(3):
+        one, other = (mixed(seed, mixup=0.4, cutmix=0.4)[1] for _ in range(2))
+        assert torch.equal(one["image"], other["image"]) and torch.equal(one["target"], other["target"])

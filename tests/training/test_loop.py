@@ -132,6 +132,29 @@ def test_batches_augmented_on_the_device_resume_to_the_same_weights(config, monk
     assert all(torch.equal(expected[k], got[k]) for k in expected)
 
 
+def test_mixed_faces_are_for_the_classes_alone(config, monkeypatch):
+    config = dataclasses.replace(config, mixup=0.4, cutmix=0.4, mask_epochs=1, epochs=2)
+    mixed, forward = [], loop.BatchMix.forward
+
+    def watched(self, batch):
+        mixed.append(forward(self, batch))
+        return mixed[-1]
+
+    whole = dataclasses.replace(config, name="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.BatchMix, "forward", watched)
+        train(whole)
+    assert len(mixed) == 2 * 5  # of the epochs that classify
+    assert any(((batch["target"] > 0).sum(1) > 1).any() for batch in mixed)
+    config = dataclasses.replace(config, resume="auto")
+    train_until(config, 2, monkeypatch)
+    train(config)
+    expected, got = weights(whole), weights(config)
+    assert all(torch.equal(expected[k], got[k]) for k in expected)
+    with pytest.raises(InputError, match="--mixup -1 --cutmix 0: an alpha is 0 or above"):
+        train(dataclasses.replace(config, name="bad", mixup=-1, cutmix=0))
+
+
 @pytest.mark.parametrize(
     ("update", "number", "error", "checkpoint"),
     [(3, signal.SIGTERM, SystemExit, "epoch-0000-000006"), (10, signal.SIGINT, KeyboardInterrupt, "epoch-0001-000010")],
