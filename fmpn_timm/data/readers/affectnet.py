@@ -27,7 +27,7 @@ from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import five_of_68
 
-from .layout import pictures_in, refuse_missing, visible_folders
+from .layout import check_choice, find_root, pictures_in, refuse_missing
 
 __all__ = ["read_affectnet"]
 
@@ -39,6 +39,7 @@ TABLES = {"train": "training.csv", "valid": "validation.csv"}
 COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression",
            "valence", "arousal")
 SETS = {"train": "train_set", "valid": "val_set"}
+INNER = "|".join((LISTS, IMAGES, *SETS.values(), "images", "annotations"))  # names of folders inside
 PROGRESS = dict(file=sys.stderr, delay=5, leave=False, disable=None)  # None: only where someone watches
 AGAIN = "Use AffectNet's own file unchanged."
 
@@ -72,13 +73,12 @@ def read_affectnet(
     Raises:
         InputError: Wrong root, split or option, wrong columns, an unknown code, swapped codes, or files missing.
     """
-    root = Path(root)
-    if split not in SPLITS:
-        raise InputError(f"AffectNet has no split {split!r}: choose one of {', '.join(SPLITS)}.")
-    if classes not in (7, 8):
-        raise InputError(f"AffectNet is read as 7 or 8 classes, not {classes}: give classes=7 or classes=8.")
+    check_choice("AffectNet", "split", split, SPLITS)
+    check_choice("AffectNet", "number of classes", classes, (7, 8))
     if per_class is not None and per_class < 1 or crop is not None and crop < 0:
         raise InputError(f"per_class={per_class}, crop={crop}: give per_class=1 or more, crop=0 or more, or neither.")
+    wanted = f"{LISTS} and {IMAGES}, or {SETS['train']} and {SETS['valid']}"
+    root = find_root(root, "AffectNet", _holds, wanted, INNER)
     names = tuple(e for e in EXPRESSIONS if classes == 8 or e != "contempt")
     table, folder = root / LISTS / TABLES[split], root / SETS[split]
     if table.is_file() and (root / IMAGES).is_dir():
@@ -86,7 +86,8 @@ def read_affectnet(
     elif (folder / "images").is_dir() and (folder / "annotations").is_dir():
         layout, samples, left_out = "new", *_from_files(folder, names)
     else:
-        raise InputError(_wrong_root(root, split))
+        lacking = _lacking(root, split)
+        raise InputError(f"{lacking} is missing: unpack AffectNet's {lacking.name} there.")
     if not samples:
         raise InputError(f"{root}: no face of split {split!r} has one of the {classes} expressions. Fetch it again.")
     if per_class is not None:
@@ -259,26 +260,14 @@ def _load(path: str | Path) -> np.ndarray:
     return value
 
 
-def _wrong_root(root: Path, split: str) -> str:
-    wanted = f"{LISTS} and {IMAGES}, or {SETS['train']} and {SETS['valid']}"
-    if not root.is_dir():
-        return f"{root} is not a folder: give the folder that holds {wanted}."
-    here = root.resolve()
-    if here.name in (LISTS, IMAGES, *SETS.values()):
-        return f"{root} is one level too low: give {here.parent}."
-    if here.parent.name in SETS.values() and here.name in ("images", "annotations"):
-        return f"{root} is two levels too low: give {here.parents[1]}."
-    for inner in visible_folders(root):
-        if (inner / LISTS).is_dir() or (inner / SETS[split] / "annotations").is_dir():
-            return f"{root} is one level too high: give {inner}."
+def _holds(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in (LISTS, IMAGES, *SETS.values()))
+
+
+def _lacking(root: Path, split: str) -> Path:
+    """What is not there of the layout that is."""
+    table, folder = root / LISTS / TABLES[split], root / SETS[split]
     if (root / LISTS).is_dir() or (root / IMAGES).is_dir():
-        lacking = root / LISTS / TABLES[split]
-        lacking = root / IMAGES if lacking.is_file() else lacking
-        return f"{lacking} is missing: unpack AffectNet's {lacking.name} there."
-    if (root / SETS[split]).is_dir():
-        lacking = next(n for n in ("images", "annotations") if not (root / SETS[split] / n).is_dir())
-        return f"{root / SETS[split] / lacking} is missing: unpack AffectNet's {SETS[split]} again."
-    found = [name for name in SPLITS if (root / SETS[name]).is_dir()]
-    if found:
-        return f"{root / SETS[split]} is missing: unpack it there; found only the split {', '.join(found)}."
-    return f"{root} holds neither {wanted}: is this AffectNet?"
+        return root / IMAGES if table.is_file() else table
+    inside = (folder / name for name in ("images", "annotations"))
+    return next((inner for inner in inside if folder.is_dir() and not inner.is_dir()), folder)

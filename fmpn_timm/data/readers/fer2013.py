@@ -10,6 +10,7 @@ https://arxiv.org/abs/1307.0414. Two layouts are read:
 
 import csv
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,17 +22,19 @@ from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
 
-from .layout import pictures_in, visible_folders
+from .layout import check_choice, find_root, pictures_in, visible_folders
 
-__all__ = ["FER2013_RECIPE", "read_fer2013"]
+__all__ = ["FER2013_RECIPE", "USAGES", "grey_picture", "pixels_of", "read_fer2013", "table_rows"]
 
 SPLITS = ("train", "valid", "test")
 USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 CODE_NAMES = {str(code) for code in range(len(CODES))}
 CLASSES = tuple(e for e in EXPRESSIONS if e in CODES)
+COLUMNS = ("emotion", "pixels", "Usage")
 TABLES = ("fer2013.csv", "icml_face_data.csv")
 FOLDERS = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
+FOLDER_NAMES = sum(FOLDERS.values(), ())
 AGAIN = "Use FER2013's own file unchanged."
 
 #: How a photo is cut so that its face lies as FER2013's do. They were cropped roughly, not aligned: the reference is
@@ -57,18 +60,21 @@ def read_fer2013(root: str | Path, split: str = "train") -> FaceSet:
     Raises:
         InputError: Wrong root or split, wrong columns, an unknown code or class folder, or swapped codes.
     """
-    root = Path(root)
-    if split not in SPLITS:
-        raise InputError(f"FER2013 has no split {split!r}: choose one of {', '.join(SPLITS)}.")
+    check_choice("FER2013", "split", split, SPLITS)
+    root = find_root(root, "FER2013", _holds, "fer2013.csv or the folders train and test", "|".join(FOLDER_NAMES))
     table = next((root / name for name in TABLES if (root / name).is_file()), None)
     if table is not None:
         faces = FaceSet("fer2013", split, CLASSES, _from_table(table, split), {"layout": "csv"}, recipe=FER2013_RECIPE)
-    elif (root / "train").is_dir() and (root / "test").is_dir():
+    elif (root / "fer2013new.csv").is_file():
+        raise InputError(f"{root} holds fer2013new.csv, the votes of FERPlus: put fer2013.csv beside it, or read it as "
+                         "ferplus.")
+    else:
+        for name in ("train", "test"):
+            if not (root / name).is_dir():
+                raise InputError(f"{root / name} is missing: unpack FER2013 again.")
         samples, told = _from_folders(root, split)
         options = {"layout": "folders", "splits told apart": told}
         faces = FaceSet("fer2013", split, CLASSES, samples, options, recipe=FER2013_RECIPE)
-    else:
-        raise InputError(_wrong_root(root))
     if not faces.samples:
         raise InputError(f"{table or root}: no face of split {split!r} ({USAGES[split]}). Fetch FER2013 again.")
     refuse_swapped(faces, table or root)
@@ -77,27 +83,12 @@ def read_fer2013(root: str | Path, split: str = "train") -> FaceSet:
 
 def _from_table(table: Path, split: str) -> tuple[Sample, ...]:
     samples, codes = [], {}
-    with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file)
-        header = [name.strip() for name in next(reader, [])]  # one published copy has spaces in front
-        if not {"emotion", "pixels", "Usage"} <= set(header):
-            raise InputError(
-                f"{table}: expected the columns emotion, pixels, Usage, found {', '.join(header)[:80]!r}. Use "
-                "FER2013's own file; the votes of FERPlus are another data set, ferplus."
-            )
-        emotion, pixels, usage = (header.index(name) for name in ("emotion", "pixels", "Usage"))
-        for number, row in enumerate(reader, start=2):
-            if len(row) != len(header):
-                raise InputError(f"{table}, line {number}: expected {len(header)} columns, got {len(row)}. {AGAIN}")
-            if row[usage].strip() not in USAGES.values():
-                known = ", ".join(USAGES.values())
-                raise InputError(f"{table}, line {number}: unknown Usage {row[usage]!r}, known are {known}. {AGAIN}")
-            code = row[emotion].strip()
-            codes.setdefault(code, number)
-            if row[usage].strip() == USAGES[split]:
-                picture = partial(_grey_picture, _bytes(row[pixels], table, number))
-                expression = CODES[int(code)] if code in CODE_NAMES else code
-                samples.append(Sample(f"{table}:{number}", picture, expression))
+    for number, (code, pixels, usage) in table_rows(table):
+        codes.setdefault(code, number)
+        if usage == USAGES[split]:
+            picture = partial(grey_picture, pixels_of(pixels, table, number))
+            expression = CODES[int(code)] if code in CODE_NAMES else code
+            samples.append(Sample(f"{table}:{number}", picture, expression))
     for code, number in codes.items():
         if code not in CODE_NAMES:
             shifted = set(codes) <= {str(i) for i in range(1, 8)}
@@ -107,7 +98,37 @@ def _from_table(table: Path, split: str) -> tuple[Sample, ...]:
     return tuple(samples)
 
 
-def _bytes(text: str, table: Path, number: int) -> bytes:
+def table_rows(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
+    """Rows of FER2013's table: the number of the line, then code, pixels and usage, as they are written.
+
+    Raises:
+        InputError: A column is missing, a line has too few or too many, or an unknown usage.
+    """
+    with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.reader(file)
+        header = [name.strip() for name in next(reader, [])]  # one published copy has spaces in front
+        if not set(COLUMNS) <= set(header):
+            raise InputError(
+                f"{table}: expected the columns {', '.join(COLUMNS)}, found {', '.join(header)[:80]!r}. Use FER2013's "
+                "own file; the votes of FERPlus are another data set, ferplus."
+            )
+        places = [header.index(name) for name in COLUMNS]
+        for number, row in enumerate(reader, start=2):
+            if len(row) != len(header):
+                raise InputError(f"{table}, line {number}: expected {len(header)} columns, got {len(row)}. {AGAIN}")
+            code, pixels, usage = (row[place].strip() for place in places)
+            if usage not in USAGES.values():
+                known = ", ".join(USAGES.values())
+                raise InputError(f"{table}, line {number}: unknown Usage {usage!r}, known are {known}. {AGAIN}")
+            yield number, (code, pixels, usage)
+
+
+def pixels_of(text: str, table: Path, number: int) -> bytes:
+    """The 48 x 48 grey values that a line of the table gives.
+
+    Raises:
+        InputError: They are others.
+    """
     try:
         pixels = bytes(map(int, text.split()))
     except ValueError:
@@ -117,7 +138,8 @@ def _bytes(text: str, table: Path, number: int) -> bytes:
     return pixels
 
 
-def _grey_picture(pixels: bytes) -> np.ndarray:
+def grey_picture(pixels: bytes) -> np.ndarray:
+    """A picture, uint8 (48, 48, 3), of 48 x 48 grey values."""
     return np.repeat(np.frombuffer(pixels, np.uint8).reshape(48, 48, 1), 3, axis=2)
 
 
@@ -161,19 +183,6 @@ def _class_samples(folder: Path) -> list[Sample]:
     return samples
 
 
-def _wrong_root(root: Path) -> str:
-    wanted = "fer2013.csv or the folders train and test"
-    if not root.is_dir():
-        return f"{root} is not a folder: give the folder that holds {wanted}."
-    if root.resolve().name in sum(FOLDERS.values(), ()) and (root.resolve().parent / "train").is_dir():
-        return f"{root} is one level too low: give {root.resolve().parent}."
-    for inner in visible_folders(root):
-        if any((inner / name).is_file() for name in TABLES) or all((inner / n).is_dir() for n in ("train", "test")):
-            return f"{root} is one level too high: give {inner}."
-    if (root / "fer2013new.csv").is_file():
-        return f"{root} holds fer2013new.csv, the votes of FERPlus: put fer2013.csv beside it, or read it as ferplus."
-    for name in ("train", "test"):
-        if (root / name).is_dir():
-            other = {"train": "test", "test": "train"}[name]
-            return f"{root / other} is missing: unpack FER2013 again."
-    return f"{root} holds neither {wanted}: is this FER2013?"
+def _holds(folder: Path) -> bool:
+    files, folders = (*TABLES, "fer2013new.csv"), ("train", "test")
+    return any((folder / name).is_file() for name in files) or any((folder / name).is_dir() for name in folders)

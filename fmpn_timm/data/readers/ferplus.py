@@ -19,14 +19,14 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-from .fer2013 import FER2013_RECIPE
+from .fer2013 import FER2013_RECIPE, USAGES, grey_picture, pixels_of, table_rows
+from .layout import check_choice, find_root, refuse_missing
 
 __all__ = ["read_ferplus"]
 
 SPLITS = ("train", "valid", "test")
 RULES = ("majority", "argmax")
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
-USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 VOTES = len(EXPRESSIONS) + 2  # the expressions, then "unknown" and "NF", not a face
 
 
@@ -50,18 +50,19 @@ def read_ferplus(root: str | Path, split: str = "train", rule: str = "majority")
     Raises:
         InputError: Wrong root, split, rule or columns, or pictures missing.
     """
-    root = Path(root)
-    if split not in FOLDERS:
-        raise InputError(f"FERPlus has no split {split!r}: choose one of {', '.join(FOLDERS)}.")
-    if rule not in RULES:
-        raise InputError(f"FERPlus has no label rule {rule!r}: choose one of {', '.join(RULES)}.")
+    check_choice("FERPlus", "split", split, SPLITS)
+    check_choice("FERPlus", "label rule", rule, RULES)
+    root = find_root(root, "FERPlus", _holds, f"{FOLDERS[split]} or fer2013new.csv", "|".join(FOLDERS.values()))
     folder = root / FOLDERS[split]
     if (folder / "label.csv").is_file():
         rows = _folder_rows(folder)
     elif (root / "fer2013new.csv").is_file():
         rows = _csv_rows(root, USAGES[split])
     else:
-        raise InputError(_wrong_root(root, split))
+        found = ", ".join(name for name, of in FOLDERS.items() if (root / of / "label.csv").is_file())
+        hint = f" There is the split(s) {found}." if found else ""
+        mend = f"copy it from FERPlus's data/{folder.name}" if folder.is_dir() else "unpack it there"
+        raise InputError(f"{folder / 'label.csv'} is missing: {mend}.{hint}")
 
     samples = []
     for source, picture, votes in rows:
@@ -93,12 +94,8 @@ def _shares(votes: np.ndarray) -> tuple[float, ...]:
 def _folder_rows(folder: Path) -> Iterator[tuple[str, partial, np.ndarray]]:
     present = set(os.listdir(folder))
     rows = list(_read_rows(folder / "label.csv", before=2))
-    missing = [row[0] for row, _ in rows if row[0] not in present]
-    if missing:
-        raise InputError(
-            f"{folder}: {len(missing)} of the {len(rows)} pictures in label.csv are missing, the first is "
-            f"{missing[0]}. The archive is half unpacked: unpack it again."
-        )
+    missing = {row[0] for row, _ in rows} - present
+    refuse_missing(missing, len(rows), folder / "label.csv", folder, "Unpack the archive again.")
     for row, votes in rows:
         path = str(folder / row[0])
         yield path, partial(read_picture, path), votes
@@ -109,25 +106,15 @@ def _csv_rows(root: Path, usage: str) -> Iterator[tuple[str, partial, np.ndarray
     if not pixels_file.is_file():
         raise InputError(f"{pixels_file} is missing: fer2013new.csv holds votes only. Put FER2013's file beside it.")
     labels = list(_read_rows(root / "fer2013new.csv", before=2, header=True))
-    with open(pixels_file, newline="") as file:
-        pixels = list(csv.DictReader(file))
-    if not pixels or not {"pixels", "Usage"} <= set(pixels[0]):
-        raise InputError(f"{pixels_file}: expected the columns emotion, pixels, Usage. Use FER2013's own fer2013.csv.")
-    if len(pixels) != len(labels):
+    faces = list(table_rows(pixels_file))
+    if len(faces) != len(labels):
         raise InputError(
-            f"{pixels_file} has {len(pixels)} rows, fer2013new.csv {len(labels)}: they belong together row by row. "
+            f"{pixels_file} has {len(faces)} rows, fer2013new.csv {len(labels)}: they belong together row by row. "
             "Use both files unchanged."
         )
-    for (row, votes), face in zip(labels, pixels, strict=True):
+    for (row, votes), (number, (_, pixels, _)) in zip(labels, faces, strict=True):
         if row[0] == usage and row[1]:  # FERPlus gives no name to pictures that show no face
-            yield f"{pixels_file}:{row[1]}", partial(_picture_from_pixels, face["pixels"], row[1]), votes
-
-
-def _picture_from_pixels(pixels: str, name: str) -> np.ndarray:
-    grey = np.array(pixels.split(), dtype=np.uint8)
-    if grey.size != 48 * 48:
-        raise InputError(f"fer2013.csv: {name} has {grey.size} pixels, not 48 x 48. Fetch the file again.")
-    return np.repeat(grey.reshape(48, 48, 1), 3, axis=2)
+            yield f"{pixels_file}:{row[1]}", partial(grey_picture, pixels_of(pixels, pixels_file, number)), votes
 
 
 def _read_rows(path: Path, before: int, header: bool = False) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -149,16 +136,5 @@ def _read_rows(path: Path, before: int, header: bool = False) -> Iterator[tuple[
             yield row[:before], votes
 
 
-def _wrong_root(root: Path, split: str) -> str:
-    if not root.is_dir():
-        return f"{root} is not a folder: give the folder that holds {FOLDERS[split]} or fer2013new.csv."
-    if root.resolve().name in FOLDERS.values():
-        return f"{root} is one level too low: give {root.resolve().parent}."
-    for inner in sorted(p for p in root.iterdir() if p.is_dir()):
-        if (inner / FOLDERS[split] / "label.csv").is_file() or (inner / "fer2013new.csv").is_file():
-            return f"{root} is one level too high: give {inner}."
-    if (root / FOLDERS[split]).is_dir():
-        return f"{root / FOLDERS[split] / 'label.csv'} is missing: copy it from FERPlus's data/{FOLDERS[split]}."
-    found = [name for name, folder in FOLDERS.items() if (root / folder).is_dir()]
-    have = f" It has the split(s) {', '.join(found)}." if found else ""
-    return f"{root} holds neither {FOLDERS[split]}/label.csv nor fer2013new.csv: is this FERPlus?{have}"
+def _holds(folder: Path) -> bool:
+    return (folder / "fer2013new.csv").is_file() or any((folder / name).is_dir() for name in FOLDERS.values())

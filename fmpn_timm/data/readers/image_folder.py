@@ -12,7 +12,7 @@ from fmpn_timm.data.classes import EXPRESSIONS, canonical
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-from .layout import PICTURES
+from .layout import PICTURES, visible_folders
 
 __all__ = ["class_folders", "is_class", "read_image_folder", "read_subjects", "split_folders"]
 
@@ -34,13 +34,13 @@ def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
     split = None if split == "all" else split
     folder = root if split is None else root / split
     if not folder.is_dir():
-        inside = _folders(root) if root.is_dir() else []
+        inside = visible_folders(root)
         holds = f" {root} holds: {', '.join(p.name for p in inside)}." if inside else ""
         mend = " It has no splits: read all of it (split all)." if any(map(is_class, inside)) else ""
         raise InputError(f"{folder} is not a folder.{holds}{mend}")
     subjects = read_subjects(root)
     samples = []
-    for class_folder in _folders(folder):
+    for class_folder in visible_folders(folder):
         expression = _class_name(class_folder, split)
         for path in sorted(class_folder.rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(class_folder).parts)
@@ -56,7 +56,7 @@ def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
         )
     found = {s.expression for s in samples}
     if split is not None:  # a class may be absent from one split, and labels must not move because of it
-        found |= {_class_name(c, s.name) for s in split_folders(root) for c in _folders(s)}
+        found |= {_class_name(c, s.name) for s in split_folders(root) for c in visible_folders(s)}
     return FaceSet("folder", split or "all", tuple(e for e in EXPRESSIONS if e in found), tuple(samples))
 
 
@@ -70,12 +70,12 @@ def is_class(folder: Path) -> bool:
 
 def split_folders(root: Path) -> list[Path]:
     """The folders that hold class folders; others, such as a prepared set, are not looked into."""
-    return [folder for folder in _folders(root) if any(map(is_class, _folders(folder)))]
+    return [folder for folder in visible_folders(root) if any(map(is_class, visible_folders(folder)))]
 
 
 def class_folders(root: Path, split: str) -> list[Path]:
     """The class folders of a split, or right under the root (``all``)."""
-    return _folders(root if split == "all" else root / split)
+    return visible_folders(root if split == "all" else root / split)
 
 
 def read_subjects(root: Path) -> dict[str, str | None]:
@@ -103,15 +103,11 @@ def read_subjects(root: Path) -> dict[str, str | None]:
     return subjects
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "__MACOSX")
-
-
 def _class_name(folder: Path, split: str | None) -> str:
     try:
         return canonical(folder.name)
     except InputError as error:
-        inside = [p.name for p in _folders(folder)]
+        inside = [p.name for p in visible_folders(folder)]
         is_split = inside and split is None
         hint = f" If it is a split, name it: its folders are {', '.join(inside[:8])}." if is_split else ""
         raise InputError(f"{folder}: {error}{hint}") from None

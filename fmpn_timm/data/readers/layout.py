@@ -73,9 +73,13 @@ def first_folder(root: Path, names: Iterable[str]) -> str | None:
 
 
 def visible_folders(folder: Path) -> list[Path]:
-    """Its folders, sorted, without hidden ones; none where there is no such folder, or it may not be read."""
+    """Its folders, sorted, without hidden ones and what archives of a Mac leave behind (``__MACOSX``).
+
+    None where there is no such folder, or it may not be read.
+    """
     try:
-        return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir())
+        folders = (p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX")
+        return sorted(p for p in folders if p.is_dir())
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 

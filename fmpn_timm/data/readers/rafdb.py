@@ -19,7 +19,7 @@ from fmpn_timm.data.published import refuse_swapped
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-from .layout import pictures_in, refuse_missing, visible_folders
+from .layout import check_choice, find_root, pictures_in, refuse_missing
 
 __all__ = ["read_rafdb"]
 
@@ -29,6 +29,7 @@ CODES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6
 CLASSES = tuple(e for e in EXPRESSIONS if e in CODES.values())
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 LABELS = "EmoLabel"
+INNER = "|".join((LABELS, "Image", "Annotation", "manual", *PICTURES))  # names of folders inside
 
 
 def read_rafdb(root: str | Path, split: str = "train", pictures: str = "aligned") -> FaceSet:
@@ -46,15 +47,15 @@ def read_rafdb(root: str | Path, split: str = "train", pictures: str = "aligned"
     Raises:
         InputError: Wrong root, split or pictures, no list, a wrong line or code, swapped codes, or pictures missing.
     """
-    root = Path(root)
-    if split not in SPLITS:
-        raise InputError(f"RAF-DB has no split {split!r}: choose one of {', '.join(SPLITS)}.")
-    if pictures not in PICTURES:
-        raise InputError(f"RAF-DB has no {pictures!r} pictures: choose one of {', '.join(PICTURES)}.")
-    labels = next((root / LABELS / name for name in LISTS if (root / LABELS / name).is_file()), None)
+    check_choice("RAF-DB", "split", split, SPLITS)
+    check_choice("RAF-DB", "kind of pictures", pictures, PICTURES)
+    root = find_root(root, "RAF-DB (the folder 'basic')", _holds, f"{LABELS} and Image", INNER)
+    labels = _list(root)
+    if labels is None:
+        raise InputError(f"{root / LABELS / LISTS[0]} is missing: copy it from RAF-DB's {LABELS}.")
     folder = root / "Image" / pictures
-    if labels is None or not folder.is_dir():
-        raise InputError(_wrong_root(root, folder, labels))
+    if not folder.is_dir():
+        raise InputError(_missing(folder))
     expressions = {name: expression for name, expression in _read_list(labels) if name.startswith(f"{split}_")}
     if not expressions:
         raise InputError(f"{labels}: no line begins with {split}_. Use RAF-DB's own list.")
@@ -127,22 +128,18 @@ def _read_landmarks(path: str) -> np.ndarray:
     return points
 
 
-def _wrong_root(root: Path, folder: Path, labels: Path | None) -> str:
-    if not root.is_dir():
-        return f"{root} is not a folder: give the folder that holds {LABELS} and Image."
-    if labels is None:
-        if root.resolve().name in (LABELS, "Image", "Annotation"):
-            return f"{root} is one level too low: give {root.resolve().parent}."
-        if root.resolve().parent.name == "Image":
-            return f"{root} is two levels too low: give {root.resolve().parents[1]}."
-        for inner in visible_folders(root):
-            if any((inner / LABELS / name).is_file() for name in LISTS):
-                return f"{root} is one level too high: give {inner}."
-        if (root / LABELS).is_dir() or (root / "Image").is_dir():
-            return f"{root / LABELS / LISTS[0]} is missing: copy it from RAF-DB's {LABELS}."
-        return f"{root} holds no {LABELS}/{LISTS[0]}: is this RAF-DB (the folder 'basic')?"
+def _holds(folder: Path) -> bool:
+    return _list(folder) is not None or any((folder / "Image" / name).is_dir() for name in PICTURES)
+
+
+def _list(root: Path) -> Path | None:
+    return next((root / LABELS / name for name in LISTS if (root / LABELS / name).is_file()), None)
+
+
+def _missing(folder: Path) -> str:
+    """What to say of a folder of pictures that is not there."""
     if folder.with_suffix(".zip").is_file():
         return f"{folder} is missing: unpack {folder.with_suffix('.zip')}."
-    other = [p.name for p in visible_folders(root / "Image") if p.name in PICTURES]
-    hint = f", or read the {other[0]} pictures (pictures={other[0]})" if other else ""
+    other = next(name for name in PICTURES if name != folder.name)
+    hint = f", or read the {other} pictures (pictures={other})" if (folder.parent / other).is_dir() else ""
     return f"{folder} is missing: unpack RAF-DB's Image/{folder.name}.zip there{hint}."

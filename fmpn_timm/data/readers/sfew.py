@@ -12,7 +12,7 @@ from fmpn_timm.data.classes import EXPRESSIONS, canonical
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-from .layout import pictures_in, visible_folders
+from .layout import check_choice, find_root, pictures_in, visible_folders
 
 __all__ = ["read_sfew"]
 
@@ -24,6 +24,8 @@ FOLDERS = {
             f"{name}/{name}_Aligned_Faces_new")
     for split, name in (("train", "Train"), ("valid", "Val"))
 }
+#: Names of folders inside: of splits, and of classes in them.
+INNER = "|".join({part for paths in FOLDERS.values() for path in paths for part in path.split("/")} | {r"[A-Za-z]+"})
 
 
 def read_sfew(root: str | Path, split: str = "train") -> FaceSet:
@@ -38,13 +40,16 @@ def read_sfew(root: str | Path, split: str = "train") -> FaceSet:
     Raises:
         InputError: Wrong root or split, or a class folder that is missing, unknown or empty.
     """
-    root = Path(root)
-    if split not in SPLITS:
-        hint = " The labels of SFEW's test faces are withheld: report valid." if split == "test" else ""
-        raise InputError(f"SFEW has no split {split!r}: choose one of {', '.join(SPLITS)}.{hint}")
+    if split == "test":
+        raise InputError("SFEW has no split 'test': choose one of train, valid. The labels of its test faces are "
+                         "withheld: report valid.")
+    check_choice("SFEW", "split", split, SPLITS)
+    first = FOLDERS[split][0]
+    root = find_root(root, "SFEW 2.0 (aligned faces)", _holds, first, INNER)
     folder = _folder(root, split)
     if folder is None:
-        raise InputError(_wrong_root(root, split))
+        other = next(name for name in SPLITS if name != split)
+        raise InputError(f"{root / first} is missing: unpack it there; found only the split {other}.")
     classes = {}
     for inner in visible_folders(folder):
         try:
@@ -71,17 +76,5 @@ def _folder(root: Path, split: str) -> Path | None:
     return next((root / name for name in FOLDERS[split] if (root / name).is_dir()), None)
 
 
-def _wrong_root(root: Path, split: str) -> str:
-    if not root.is_dir():
-        return f"{root} is not a folder: give the folder that holds {FOLDERS[split][0]}."
-    here = root.resolve()
-    for levels, parent in zip(("one level", "two levels", "three levels"), here.parents, strict=False):
-        if any(parent / name in (here, here.parent) for names in FOLDERS.values() for name in names):
-            return f"{root} is {levels} too low: give {parent}."
-    for inner in visible_folders(root):
-        if _folder(inner, split):
-            return f"{root} is one level too high: give {inner}."
-    found = [name for name in SPLITS if _folder(root, name)]
-    if found:
-        return f"{root / FOLDERS[split][0]} is missing: unpack it there; found only the split {', '.join(found)}."
-    return f"{root} holds no {FOLDERS[split][0]}: is this SFEW 2.0 (aligned faces)?"
+def _holds(folder: Path) -> bool:
+    return any(_folder(folder, split) for split in SPLITS)

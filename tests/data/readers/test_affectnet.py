@@ -220,7 +220,7 @@ def test_missing_pictures_are_listed(tmp_path):
 
 @pytest.mark.parametrize("option", [{"classes": 6}, {"per_class": 0}, {"crop": -1}])
 def test_bad_options(old, option):
-    with pytest.raises(InputError, match="give"):
+    with pytest.raises(InputError, match="give|choose one of 7, 8"):
         read_affectnet(old, **option)
 
 

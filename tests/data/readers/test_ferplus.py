@@ -186,7 +186,7 @@ def test_wrong_columns_name_the_line_below_a_header(csvs):
 def test_missing_pictures_are_counted(folders):
     for name in ("majority.png", "unknown_wins.png"):
         (folders / "FER2013Train" / name).unlink()
-    message = rf"FER2013Train: 2 of the {len(ROWS)} .*first is majority\.png.*unpack it again"
+    message = rf"FER2013Train: 2 of the {len(ROWS)} .*\(majority\.png, unknown_wins\.png\)\. Unpack the archive again"
     with pytest.raises(InputError, match=message):
         read_ferplus(folders)
     assert len(read_ferplus(folders, "valid")) > 0
@@ -227,12 +227,18 @@ def test_pixels_without_their_columns(csvs, text):
         read_ferplus(csvs)
 
 
-def test_picture_of_too_few_pixels_is_named(csvs):
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("0,1 2 3,Training", "line 2: expected 48 x 48 pixels, 0-255, got 3"),
+     (f"0,{'x ' * 2304},Training", "line 2: expected 48 x 48 pixels"),
+     ("0,1 2 3", "line 2: expected 3 columns, got 2")],
+)
+def test_broken_line_of_pixels_is_named(csvs, line, message):
     path = csvs / "fer2013.csv"
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], "0,1 2 3,Training", *lines[2:]]) + "\n")
-    with pytest.raises(InputError, match=r"fer2013\.csv: clear\.png has 3 pixels, not 48 x 48"):
-        read_ferplus(csvs).samples[0].picture()
+    path.write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
+    with pytest.raises(InputError, match=rf"fer2013\.csv, {message}"):
+        read_ferplus(csvs)
 
 
 class TestWrongRoot:
@@ -254,7 +260,7 @@ class TestWrongRoot:
 
     def test_empty(self, tmp_path):
         message = self.refusal(tmp_path)
-        assert f"{tmp_path} holds neither FER2013Train/label.csv nor fer2013new.csv" in message
+        assert f"{tmp_path} does not hold FER2013Train or fer2013new.csv: is this FERPlus?" in message
         assert "split(s)" not in message
 
     def test_nonexistent(self, tmp_path):
@@ -264,7 +270,7 @@ class TestWrongRoot:
     def test_split_not_there(self, tmp_path):
         write_folders(tmp_path, {"train": ROWS, "valid": ROWS})
         message = self.refusal(tmp_path, "test")
-        assert "FER2013Test/label.csv" in message and "It has the split(s) train, valid." in message
+        assert "FER2013Test/label.csv is missing: unpack" in message and "the split(s) train, valid." in message
 
     def test_labels_not_there(self, folders):
         (folders / "FER2013Train" / "label.csv").unlink()

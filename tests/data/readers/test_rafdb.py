@@ -126,7 +126,7 @@ def test_missing_pictures_are_listed(root):
 
 
 def test_unknown_pictures_list_the_choices(root):
-    with pytest.raises(InputError, match="no 'cropped' pictures: choose one of aligned, original"):
+    with pytest.raises(InputError, match="no kind of pictures 'cropped': choose one of aligned, original"):
         read_rafdb(root, pictures="cropped")
 
 
@@ -146,7 +146,8 @@ class TestWrongRoot:
     def test_missing_parts(self, root, tmp_path):
         labels(root).unlink()
         assert self.refusal(root).startswith(f"{labels(root)} is missing")
-        assert "is this RAF-DB" in self.refusal(tmp_path)
+        (tmp_path / "empty").mkdir()
+        assert "is this RAF-DB" in self.refusal(tmp_path / "empty")
         assert "gone is not a folder" in self.refusal(tmp_path / "gone")
 
     def test_pictures_still_packed(self, root):

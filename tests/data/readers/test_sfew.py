@@ -55,6 +55,7 @@ def test_strays_are_no_faces(root):
     (root / "Train_Aligned_Faces" / "Happy" / "._a.png").write_bytes(b"\0")
     (root / "Train_Aligned_Faces" / "Happy" / "Thumbs.db").write_bytes(b"\0")
     (root / "Train_Aligned_Faces" / ".cache").mkdir()
+    (root / "Train_Aligned_Faces" / "__MACOSX").mkdir()
     assert len(read_sfew(root)) == 14
 
 
