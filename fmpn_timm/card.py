@@ -331,7 +331,8 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
         lines.append(f"| data options | `{json.dumps(options)}` |")
     lines += [f"| {k} | {v} |" for k, v in summary["split"].items()]
     if samples:
-        lines.append(f"| faces | {', '.join(f'{k} {v}' for k, v in samples.items())} |")
+        said = {"train": "learnt from", "valid": "selected on", "test": "reported on"}
+        lines.append(f"| faces | {', '.join(f'{said[k]} {v:,}' for k, v in samples.items() if v)} |")
     lines += [f"| {k} | {summary[k]} |" for k in ("seed", "arm", "best_epoch", "parameters", "training_seconds")
               if k in summary]
     lines += [f"| {k} | {v} |" for k, v in summary.get("versions", {}).items()]
@@ -415,7 +416,7 @@ def _limits(repo_id: str, config: dict, summary: dict, files: Collection[str]) -
   AI Act (Article 5) forbids inferring emotions at work and in education.
 - Use it on people who know of it and have agreed. It does not, and must not, identify anybody.
 - Training faces are not a fair sample of people: age, skin, culture, pose, light, glasses and masks change its errors,
-  and nobody has measured how much. Raters disagree; rare classes are weak (see the figures by class).
+  and only what stands above was measured. Raters disagree; rare classes are weak (see the figures by class).
 - Figures are of the data named above. Other data, detectors or framings score lower.
 - {calibrated}"""
 

@@ -59,6 +59,13 @@ def _guarded(run: Callable[[], None]) -> None:
     except InputError as error:
         # One that was raised in a data-loading process comes with that process's traceback.
         sys.exit(f"error: {str(error).rsplit('InputError: ', 1)[-1].strip()}")
+    except OSError as error:
+        if error.filename is None:  # not about somebody's file
+            raise
+        from fmpn_timm.files import FULL
+
+        mend = " Make room, then run the same command again." if error.errno in FULL else ""
+        sys.exit(f"error: {error.filename}: {(error.strerror or str(error)).lower()}.{mend}")
     except KeyboardInterrupt as interrupt:
         print(f"\nInterrupted. {interrupt}", file=sys.stderr)
         sys.exit(130)
@@ -226,7 +233,8 @@ def command_parser() -> argparse.ArgumentParser:
     folds.add_argument("--json", action="store_true", help="print subjects and samples of each fold as one JSON object")
     prepare = data_verb("prepare", _data_prepare, "find and align the faces once, into Parquet shards")
     prepare.add_argument("out", metavar="OUT", type=Path, help="folder of the prepared set")
-    prepare.add_argument("--split", action="append", help="split to prepare, may be repeated (default: train)")
+    prepare.add_argument("--split", action="append", help="split to prepare, may be repeated "
+                         "(default: train, or all of what has no splits)")
     prepare.add_argument("--protocol", help="read by this protocol of the data set, and write its folds")
     prepare.add_argument("--recipe", metavar="MODEL", help="cut the faces as this model expects them, to evaluate or "
                          "fine-tune it; in place of the four options that follow")
@@ -254,18 +262,19 @@ def command_parser() -> argparse.ArgumentParser:
     imported.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     imported.set_defaults(run=_priors_import)
     build = verbs.add_parser("build", help="build masks from neutral/expressive pairs (equation 1)")
-    build.add_argument("--dataset", default="drawn")
+    build.add_argument("--dataset", help="where the pairs are from (default: drawn)")
     build.add_argument("--root")
-    build.add_argument("--split", default="train")
+    build.add_argument("--split", help="default: train, or all of what has no splits")
     build.add_argument("--neutral", type=Path, metavar="FOLDER", help="no pairs: neutral photos, which --ict moves")
     build.add_argument("--ict", type=Path, metavar="FACEXMODEL", help="folder of ICT FaceKit's FaceXModel")
     build.add_argument("--detector", default="yunet", help="what finds the faces of --neutral (default: yunet)")
     build.add_argument("--seed", type=int, default=0, help="seed of the made expressions of --neutral")
     build.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
     build.add_argument("--size", type=int, default=72, help="height and width of the masks in pixels (default: 72)")
-    build.add_argument("--light", choices=("none", "gain", "local"), default="gain",
+    build.add_argument("--light", choices=("none", "gain", "local"),
                        help="how the two faces' light is made alike (default: gain, one factor)")
-    build.add_argument("--smooth", type=float, default=0.01, help="blur of the mean difference, as a share of the size")
+    build.add_argument("--smooth", type=float, help="blur of the mean difference, as a share of the size (default: "
+                       "0.01)")
     build.add_argument("--protocol", help="read by this protocol of the data set (default with --fold: its first); a "
                                            "prepared set has its own folds")
     build.add_argument("--fold", help="use a fold's training subjects only: its number, or all for a set of each fold")
@@ -374,8 +383,11 @@ def parse_crossval(
 
 def _crossval(args: Sequence[str]) -> None:
     options = parse_crossval(args)
+    from fmpn_timm.training.config import refuse_overridden
     from fmpn_timm.training.crossval import cross_validate, report
 
+    for arm in options.arms:
+        refuse_overridden(replace(options.config, arm=arm), args)
     folder = options.config.folder
     result = report(folder) if options.report else cross_validate(
         options.config, options.arms, options.seeds, options.folds
@@ -628,16 +640,19 @@ def _data_prepare(options: argparse.Namespace) -> None:
     from fmpn_timm.data.readers import read_faces
     from fmpn_timm.faces import FaceAligner
 
+    protocol = get_protocol(options.name, options.protocol) if options.protocol else None
+    if protocol and protocol.rule == "official":  # a row of a prepared set has one fold, and these have valid faces too
+        raise InputError(f"The folds of {options.name} are its own, and a prepared set cannot hold them: train and "
+                         "report on its own folder, or leave out --protocol.")
     aligner = None
     if not options.as_is:
         aligner = FaceAligner(_recipe(options), policy=options.faces, missing=options.missing)
     reader_options, folds = _options(options.option), None
-    if options.protocol:
-        protocol = get_protocol(options.name, options.protocol)
+    if protocol:
         sets = [protocol.read(options.root, **reader_options)]
         folds = {s.source: n for n, fold in protocol.cut(sets[0]).items() for s in fold.test.samples}
     else:
-        splits = options.split or ["train"]
+        splits = options.split or [_learning_split(options.name, options.root)]
         sets = [read_faces(options.name, options.root, split, **reader_options) for split in splits]
     for faces in sets:
         entry = prepare_faces(
@@ -648,6 +663,15 @@ def _data_prepare(options: argparse.Namespace) -> None:
         print(f"{options.out}, {faces.split}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
               f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "
               f"(listed in {options.out / 'skipped.csv'})")
+
+
+def _learning_split(name: str, root: str | Path | None) -> str:
+    """The split of a data set to learn from: ``train``, or all of what has no splits."""
+    from fmpn_timm.data.doctor import splits_of
+    from fmpn_timm.data.readers import READERS
+
+    unknown = name not in READERS or (root is None and name != "drawn")  # reading it says so
+    return "train" if unknown or splits_of(name, root) != ("all",) else "all"
 
 
 def _recipe(options: argparse.Namespace) -> "Recipe":
@@ -701,20 +725,24 @@ def _priors_build(options: argparse.Namespace) -> None:
     if options.neutral or options.ict:
         if not (options.neutral and options.ict):
             raise InputError("Masks without pairs need both: --neutral FOLDER and --ict FACEXMODEL.")
-        needless = [name for name in ("root", "protocol", "fold", "option", "keep_all") if getattr(options, name)]
+        of_pairs = ("dataset", "root", "split", "protocol", "fold", "option", "light", "smooth", "keep_all")
+        given = {name: getattr(options, name) for name in of_pairs}
+        needless = [name for name, value in given.items() if value is not None and value is not False and value != []]
         if needless:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in needless)
             raise InputError(f"--neutral builds masks without pairs: leave out {names}.")
         masks = build_masks_from_neutral(options.neutral, options.ict, options.size, options.detector,
                                          seed=options.seed)
         return _report_masks(masks, options.out, options.data)
+    options.dataset = options.dataset or "drawn"
     sets = _faces_with_pairs(options)
     if any(faces.recipe is None for faces in sets.values()):
         print(f"warning: nothing says that the faces of {options.dataset} are aligned, as equation 1 has them: prepare "
               "them (fmpn data prepare) and build from that (--dataset prepared).", file=sys.stderr)
     limits = None if options.keep_all else LIMITS
+    given = {name: getattr(options, name) for name in ("light", "smooth") if getattr(options, name) is not None}
     for path, faces in sets.items():
-        _report_masks(build_masks(faces, options.size, options.light, options.smooth, limits), path, options.data)
+        _report_masks(build_masks(faces, options.size, limits=limits, **given), path, options.data)
 
 
 def _faces_with_pairs(options: argparse.Namespace) -> "dict[Path, FaceSet]":
@@ -727,7 +755,8 @@ def _faces_with_pairs(options: argparse.Namespace) -> "dict[Path, FaceSet]":
     if options.fold is None:
         if options.protocol:
             return {options.out: get_protocol(options.dataset, options.protocol).read(options.root, **reader_options)}
-        return {options.out: read_faces(options.dataset, options.root, options.split, **reader_options)}
+        split = options.split or _learning_split(options.dataset, options.root)
+        return {options.out: read_faces(options.dataset, options.root, split, **reader_options)}
     if options.dataset == "prepared":
         if not options.root:
             raise InputError("Where is the prepared set? Give its folder with --root.")
@@ -739,6 +768,8 @@ def _faces_with_pairs(options: argparse.Namespace) -> "dict[Path, FaceSet]":
         cut = protocol.cut(protocol.read(options.root, **reader_options))
         folds = {str(n): fold.train for n, fold in cut.items()}
         source = f"protocol {protocol.name}"
+    if not folds:
+        raise InputError(f"{source} was prepared without folds. Prepare it with --protocol.")
     if options.fold == "all":
         name = options.out.name.removesuffix(".safetensors")
         return {options.out.with_name(f"{name}-{n}.safetensors"): faces for n, faces in folds.items()}

@@ -17,7 +17,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from fmpn_timm.data.classes import canonical
 from fmpn_timm.errors import InputError
-from fmpn_timm.hub import save_model
+from fmpn_timm.hub import may_replace, save_model
 from fmpn_timm.models.fmpn import FMPN
 from fmpn_timm.priors.build import PUBLISHED_CLASSES
 
@@ -116,7 +116,7 @@ def convert_checkpoint(
         InputError: A file is missing, damaged or another part's, or an option does not fit the files.
     """
     out = Path(out).absolute()
-    if out.exists() and not _may_replace(out):
+    if not may_replace(out):
         raise InputError(f"--out {out} is there already and is no model folder: give another name.")
     if not 1 <= size <= load_size:
         raise InputError(f"--size {size} and --load-size {load_size}: the crop must fit into the resized face.")
@@ -159,12 +159,6 @@ def load_checkpoint(
     model.load_state_dict(state)
     model.init_non_persistent_buffers()
     return model.eval()
-
-
-def _may_replace(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file() or not any(folder.iterdir())
 
 
 def _class_names(num_classes: int, classes: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,24 +1,43 @@
 """Files that appear under their name only when they are complete, their checksums, and paths that others may see."""
 
+import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
 
 from .errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["partial_name", "portable", "save_figure", "sha256", "whole", "write_text"]
+__all__ = ["FULL", "os_errors", "partial_name", "portable", "save_figure", "sha256", "whole", "write_text"]
+
+#: Numbers of the errors of a disk that has no room.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def partial_name(path: str | Path) -> Path:
     """What a file is called until it is complete: a hidden name in the same folder."""
     path = Path(path)
     return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def os_errors(path: str | Path) -> Iterator[None]:
+    """Raise what safetensors cannot write as the ``OSError`` that it is; its own error is no subclass of that."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 @contextmanager
@@ -31,7 +50,8 @@ def whole(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_name(path)
     try:
-        yield partial
+        with os_errors(path):
+            yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

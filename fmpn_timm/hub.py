@@ -31,12 +31,12 @@ from torch import nn
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
-from fmpn_timm.files import sha256
+from fmpn_timm.files import os_errors, sha256
 from fmpn_timm.models._published import weights_source
 
 __all__ = [
-    "WEIGHTS", "calibration_of", "class_names", "load_model", "model_folder", "read_config", "recipe_of", "results_of",
-    "save_model", "temperature_of", "weights_of",
+    "WEIGHTS", "calibration_of", "class_names", "load_model", "may_replace", "model_folder", "read_config", "recipe_of",
+    "results_of", "save_model", "temperature_of", "weights_of",
 ]
 
 #: The one file weights are in. Pickles (.bin, .pth, .ckpt) are neither written nor read.
@@ -70,6 +70,9 @@ def save_model(
         files: Further JSON files by name, such as results.
         recipe: How the faces it was trained on were cut; goes into config.json.
         calibration: What ``calibration_of`` says of a model with the same weights; of others it would not be true.
+
+    Raises:
+        OSError: It cannot be written (a full disk, say).
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.partial")
@@ -77,13 +80,18 @@ def save_model(
     try:
         # safetensors takes contiguous weights only, and the caller's model keeps its device and memory format
         model = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format)
-        save_for_hf(
-            model,
-            str(partial),
-            model_config=dict(label_names=list(classes), recipe=recipe and recipe.as_dict(), **(calibration or {})),
-            safe_serialization=True,
-            data_config=dict(input_size=(model.in_chans, size, size), crop_pct=crop_pct),
-        )
+        with os_errors(folder):
+            save_for_hf(
+                model,
+                str(partial),
+                model_config=dict(label_names=list(classes), recipe=recipe and recipe.as_dict(), **(calibration or {})),
+                safe_serialization=True,
+                data_config=dict(
+                    input_size=(model.in_chans, size, size),
+                    crop_pct=crop_pct,
+                    interpolation="bilinear",  # as the transforms have it, whatever the backbone's own weights ask for
+                ),
+            )
         # transformers takes the number of classes from beside the arguments, and does not bear it among them as well
         config = read_config(partial / "config.json")
         config.get("model_args", {}).pop("num_classes", None)
@@ -99,6 +107,15 @@ def save_model(
             os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def may_replace(folder: Path) -> bool:
+    """Whether a model may be written to a folder: nothing is lost there but a model, or what is empty."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        return False
+    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file() or not any(folder.iterdir())
 
 
 def load_model(name: str, **kwargs: Any) -> nn.Module:

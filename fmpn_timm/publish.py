@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from . import zoo
 from .card import benchmark_results, model_card
 from .errors import InputError
-from .files import portable
-from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, read_config
+from .files import portable, whole
+from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, may_replace, read_config
 from .priors import MaskSet
 from .version import __version__
 
@@ -80,12 +80,18 @@ def publish(
     """
     _check_repo_id(repo_id)
     out = Path(out).resolve() if out else None
+    if out and not may_replace(out):
+        raise InputError(f"--out {out} is there already and is no model folder: give another name.")
     staged = out.with_name(f".{out.name}.partial") if out else Path(tempfile.mkdtemp(prefix="fmpn-publish-"))
     kept = None
     try:
-        left_out = _stage(Path(source), repo_id, staged, license, benchmark, float16)
-        if out:
-            _install(staged, out)
+        try:
+            left_out = _stage(Path(source), repo_id, staged, license, benchmark, float16)
+            if out:
+                _install(staged, out)
+        except OSError as error:
+            raise InputError(f"{error.filename or staged} cannot be read or written "
+                             f"({(error.strerror or str(error)).lower()}). {source} is as it was.") from error
         folder = out or staged
         files = {name: (folder / name).stat().st_size for name in PUBLISHED if (folder / name).is_file()}
         url = None if dry_run else _upload(folder, repo_id, private, source)
@@ -184,7 +190,8 @@ def _halve(weights: Path) -> None:
     if not weights.is_file():
         return  # the check that follows says so
     tensors = {k: v.half() if v.ndim > 1 and v.is_floating_point() else v for k, v in load_file(weights).items()}
-    save_file(tensors, weights, metadata={"format": "pt"})
+    with whole(weights) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
 
 
 def _complete_config(config: dict[str, Any], summary: dict[str, Any], folder: Path) -> dict[str, Any]:

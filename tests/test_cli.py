@@ -17,6 +17,7 @@ from fmpn_timm import cli, hub
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.faces import DETECTORS, Recipe
 from fmpn_timm.priors import MaskSet
+from tests.data.readers.base import write_picture
 from tests.faces.test_aligner import Marked, marked
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +75,10 @@ def test_evaluate_refuses_faces_of_another_recipe(model_folder, capsys):
         (["evaluate", "fmpn_resnet18", "--dataset", "drawn", "--rule", "majority"], "rule"),
         (["evaluate", "fmpn_resnet18", "--dataset", "ferplus", "--root", "/nowhere"], "/nowhere is not a folder"),
         (["priors", "show", "nowhere"], "No mask set 'nowhere'"),
+        (["priors", "build", "--dataset", "folder", "--out", "m"], "Where is folder?"),
+        (["priors", "build", "--out", "/dev/null/m.safetensors", "--option", "subjects=5"], "/dev/null"),
+        (["data", "prepare", "tfd", "/nowhere", "/nowhere/out", "--protocol", "official"], "cannot hold them"),
+        (["crossval", "--config", "ferplus_inception", "--arms", "cnn", "--epochs", "3"], "own --epochs (13)"),
         (["priors", "import", "/nowhere", "--layout", "mmi", "--out", "x.safetensors"], "0.png"),
     ],
 )
@@ -138,13 +143,22 @@ def test_data_prepare_and_folds(tmp_path, capsys):
     assert len(list(tmp_path.glob("masks-v1.2-?.safetensors"))) == 10
     for options, message in ((["--fold", "12", "--out", "m.safetensors"], "has the folds 0, 1"),
                              (["--out", "m.png"], "masks are no picture"),
-                             (["--neutral", "a", "--ict", "b", "--out", "m"], "leave out --root, --keep-all")):
+                             (["--neutral", "a", "--ict", "b", "--out", "m", "--smooth", "0"],
+                              "leave out --dataset, --root, --smooth, --keep-all")):
         with pytest.raises(SystemExit, match=message):
             cli.main([*build, *options])
     capsys.readouterr()
     cli.main(["evaluate", f"local-dir:{_model(tmp_path)}", "--dataset", "prepared", "--root", str(tmp_path / "out"),
               "--split", "test", "--option", "fold=3", "--json"])
     assert json.loads(capsys.readouterr().out)["n"] == 8
+
+
+def test_all_of_a_set_without_splits_is_prepared(tmp_path, capsys):
+    """The command of the README, without options, whatever splits there are."""
+    for name in ("KA.HA1.29.png", "KA.NE1.26.png", "KL.HA1.158.png"):
+        write_picture(tmp_path / "jaffe" / name)
+    cli.main(["data", "prepare", "jaffe", str(tmp_path / "jaffe"), str(tmp_path / "out"), "--as-is"])
+    assert "3 faces in 1 shard(s)" in capsys.readouterr().out
 
 
 def test_priors_show_lists_the_sets_of_the_package(capsys):

@@ -4,9 +4,10 @@ import hashlib
 
 import pytest
 from matplotlib.figure import Figure
+from safetensors import SafetensorError
 
 from fmpn_timm.errors import InputError
-from fmpn_timm.files import partial_name, save_figure, sha256, whole, write_text
+from fmpn_timm.files import FULL, os_errors, partial_name, save_figure, sha256, whole, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -41,3 +42,12 @@ def test_a_figure_is_of_the_kind_its_name_says(tmp_path):
 def test_checksum(tmp_path):
     (tmp_path / "a").write_bytes(b"abc" * 1_000_000)
     assert sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+
+
+def test_what_safetensors_cannot_write_is_an_error_of_the_system(tmp_path):
+    """Its own error is no OSError, and says the number."""
+    with pytest.raises(OSError, match="No space left") as caught, whole(tmp_path / "a.safetensors"):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert caught.value.errno in FULL and caught.value.filename == str(tmp_path / "a.safetensors")
+    with pytest.raises(SafetensorError), os_errors(tmp_path):
+        raise SafetensorError("no such tensor")

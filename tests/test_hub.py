@@ -44,7 +44,9 @@ def test_round_trip_is_exact(model, tmp_path, memory_format):
     x = torch.rand(2, 3, 48, 48)
     assert torch.equal(loaded(x), model.to(memory_format=torch.contiguous_format)(x))
     assert hub.class_names(loaded) == CLASSES
-    assert "num_classes" not in json.loads((tmp_path / "m" / "config.json").read_text())["model_args"]  # transformers
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert "num_classes" not in config["model_args"]  # transformers
+    assert config["pretrained_cfg"]["interpolation"] == "bilinear"  # as faces are resized here, whatever the backbone's
     cfg = loaded.pretrained_cfg
     assert tuple(cfg["input_size"]) == (3, 48, 48) and cfg["crop_pct"] == 0.9
 

@@ -86,6 +86,21 @@ def test_half_precision_halves_the_file_and_keeps_the_answers(server, run, tmp_p
     torch.testing.assert_close(logits[1], logits[0], rtol=0, atol=5e-3)
 
 
+def test_nothing_but_a_model_is_replaced(run, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").write_text("mine")
+    for out in (tmp_path / "notes", run):
+        with pytest.raises(InputError, match="is there already and is no model folder: give another name"):
+            publish.publish(run, REPO, dry_run=True, out=out)
+    assert (tmp_path / "notes" / "README.md").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written(run, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file.* cannot be read or written .*is as it was"):
+        publish.publish(run, REPO, dry_run=True, out=tmp_path / "file" / "out")
+
+
 def test_dry_run_names_its_temporary_folder(run, tmp_path, capsys):
     cli.main(["publish", str(run), "--repo-id", REPO, "--dry-run"])
     folder = Path(capsys.readouterr().out.splitlines()[0].rpartition("from ")[2])

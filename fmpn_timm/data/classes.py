@@ -9,7 +9,7 @@ EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust"
 
 ALIASES = {
     "neutral": ("neutrality", "ne", "neu"),
-    "happiness": ("happy", "joy", "ha", "hap"),
+    "happiness": ("happy", "joy", "smile", "smiling", "ha", "hap"),
     "surprise": ("surprised", "su", "sur"),
     "sadness": ("sad", "sa"),
     "anger": ("angry", "an", "ang"),

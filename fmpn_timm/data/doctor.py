@@ -246,16 +246,28 @@ def _odd_subjects(faces: Sequence[FaceSet]) -> Iterator[dict[str, Any]]:
 
 
 def _odd_folders(root: Path, faces: Sequence[FaceSet]) -> Iterator[dict[str, Any]]:
-    """Class folders of an image folder without a picture, and lines of ``subjects.csv`` about none."""
+    """Class folders without a picture, files in them that are not read, and lines of ``subjects.csv`` about none."""
+    read = {s.source for part in faces for s in part.samples}
     for part in faces:
         counts = part.per_class()
         for folder in class_folders(root, part.split):
             if not counts.get(canonical(folder.name)):
                 yield _finding(folder, "holds no picture", "Fill it, or delete it.")
+            others = [str(path) for path in sorted(folder.rglob("*"))
+                      if path.is_file() and str(path) not in read and not _is_left_behind(path.relative_to(folder))]
+            if others:
+                more = f", nor are {len(others) - 1} others of its class" if others[1:] else ""
+                mend = "Save it as PNG or JPEG if it is one, or remove it."
+                yield _finding(others[0], f"is not read as a picture{more}", mend, others)
     unknown = [image for image in read_subjects(root) if not (root / image).is_file()]
     if unknown:
         what = f"{len(unknown)} line(s) name a picture that is not there, first {unknown[0]}"
         yield _finding(root / "subjects.csv", what, "Mend the names, or take the lines out.")
+
+
+def _is_left_behind(path: Path) -> bool:
+    """Whether a file is hidden or of those that systems leave behind, which are told of elsewhere."""
+    return any(part.startswith(".") or part.lower() in STRAYS for part in path.parts)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from .predictor import DEFAULT_MODEL, WAITING, Predictor
 from .results import PicturePrediction
 from .sources import Frame, Source, frames, list_sources
 from .timeline import NeutralSheet, Timeline
-from .tracks import Tracker, follow
+from .tracks import NEEDS_SCIPY, Tracker, can_follow, follow
 from .video import VideoWriter, parse_every, sample
 from .write import CsvRows, JsonArray, JsonLines, ParquetRows, RowWriter, Table, refuse_existing
 
@@ -162,8 +162,10 @@ def predict_sources(
     if processes > 1 and not outputs.files:
         raise InputError("Several processes write their rows to files: name one by --csv, --json or --parquet.")
     predictor = _predictor(model, options, quiet=rank > 0)
+    if outputs.masks is not None and not predictor.masks:
+        raise InputError(f"--masks {outputs.masks}: this model has no motion masks: take an fmpn model.")
     # by name, so that what is given twice is looked at once
-    sources = {source.name: source for source in list_sources(given, (outputs.draw, outputs.masks))}
+    sources = {source.name: source for source in map(_followed, list_sources(given, (outputs.draw, outputs.masks)))}
     if outputs.resume and any(source.kind == "camera" for source in sources.values()):
         raise InputError("--resume does not work with a camera: leave it out, and write to a new file.")
     run = _Run(predictor, outputs, watching, _neutral(predictor, neutral), _common(sources))
@@ -209,6 +211,13 @@ def _check(given: Sequence[str], outputs: Outputs) -> None:
             refuse_existing(path)
         for folder in filter(None, (outputs.draw, outputs.masks)):
             refuse_existing(folder, folder=True)
+
+
+def _followed(source: Source) -> Source:
+    """A video or camera that nothing here could follow faces through becomes a source with that problem."""
+    if source.kind == "picture" or can_follow():
+        return source
+    return Source(source.name, source.path, NEEDS_SCIPY)
 
 
 def _predictor(model: str, options: dict[str, Any], quiet: bool) -> Predictor:

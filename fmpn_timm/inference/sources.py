@@ -16,7 +16,8 @@ __all__ = ["PICTURES", "Frame", "Source", "frames", "list_sources"]
 
 #: Files of a folder that are pictures.
 PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
-            ".pbm", ".pnm", ".jp2", ".avif")
+            ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif")
+HEIC = (".heic", ".heif")  # these are not read, but not passed over in silence either
 CAMERA = re.compile(r"(?:camera:)?(\d{1,3})")
 
 
@@ -141,6 +142,8 @@ def _walk(folder: str, root: str, prefix: str, out: Collection[str]) -> Iterator
 
 
 def _file(name: str, path: str) -> Source:
+    if path.lower().endswith(HEIC):
+        return Source(name, path, "HEIC is not read: save it as JPEG")
     return Source(name, path, kind="video" if path.lower().endswith(VIDEOS) else "picture")
 
 

@@ -12,7 +12,7 @@ from fmpn_timm.errors import InputError
 
 from .results import FacePrediction, PicturePrediction, label_of
 
-__all__ = ["Tracker", "follow", "overlaps"]
+__all__ = ["NEEDS_SCIPY", "Tracker", "can_follow", "follow", "overlaps"]
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ LOOKS = 0.5
 #: Seconds over which a face's speed is averaged.
 SPEED_SECONDS = 0.15
 THUMBNAIL = 16
+NEEDS_SCIPY = 'following faces needs SciPy: pip install "fmpn-timm[video]"'
 
 
 class Tracker:
@@ -53,10 +54,10 @@ class Tracker:
         for name, value in (("gap", gap), ("smooth", smooth)):
             if not 0 <= value < math.inf:
                 raise InputError(f"{name}: give seconds, 0 or more, not {value}.")
-        try:
-            from scipy.optimize import linear_sum_assignment
-        except ImportError:
-            raise InputError('Following faces needs SciPy: pip install "fmpn-timm[video]".') from None
+        if not can_follow():
+            raise InputError(f"{NEEDS_SCIPY[0].upper()}{NEEDS_SCIPY[1:]}.")
+        from scipy.optimize import linear_sum_assignment
+
         self._assign = linear_sum_assignment
         self.gap, self.smooth, self.abstain = gap, smooth, abstain
         self._tracks: list[_Track] = []
@@ -106,6 +107,15 @@ class Tracker:
         score = np.where(overlap >= MIN_OVERLAP, (1 - LOOKS) * overlap + LOOKS * alike, 0)
         rows, columns = self._assign(score, maximize=True)
         return {int(j): self._tracks[i] for i, j in zip(rows, columns, strict=True) if score[i, j] > 0}
+
+
+def can_follow() -> bool:
+    """Whether what ``Tracker`` needs is installed."""
+    try:
+        import scipy.optimize  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def follow(

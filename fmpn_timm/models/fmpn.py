@@ -56,7 +56,9 @@ class FMPN(OnBackbone):
         generator: The mask generator: ``paper``, or one of ours that cost next to nothing, ``lite`` and ``basis``.
         generator_width: Channels of the mask generator at its full resolution, its own default (paper: 64) if None.
         generator_blocks: Residual blocks of the mask generator, its own default (paper: 4) if None.
-        generator_kwargs: Further arguments of the mask generator, JSON-serialisable, such as ``stride`` of ``lite``.
+        generator_kwargs: Further arguments of the mask generator, JSON-serialisable, such as ``stride`` of ``lite`` (by
+            default 2 with a backbone for faces of less than 100 pixels, else 4) and ``masks`` of ``basis``, the number
+            of prior masks that it mixes (by default one of each class).
         fusion_init: How the fusion net starts, ``paper`` or ``face``, see ``PriorFusion``.
         backbone_mean: Channel means the backbone expects, its own config's if None.
         backbone_std: Channel standard deviations the backbone expects, its own config's if None.
@@ -106,11 +108,14 @@ class FMPN(OnBackbone):
         self.grad_checkpointing = False
 
         generator_cls, width, blocks = GENERATORS[generator]
-        self._generator_size = (
-            width if generator_width is None else generator_width,
-            blocks if generator_blocks is None else generator_blocks,
+        self.generator_args = dict(
+            generator=generator,
+            generator_width=width if generator_width is None else generator_width,
+            generator_blocks=blocks if generator_blocks is None else generator_blocks,
+            generator_kwargs={**_generator_defaults(generator, cfg, num_classes), **(generator_kwargs or {})},
         )
-        self.mask_generator = generator_cls(*self._generator_size, **(generator_kwargs or {}), **dd)
+        _, *size, kwargs = self.generator_args.values()
+        self.mask_generator = generator_cls(*size, **kwargs, **dd)
         self.fusion = PriorFusion(in_chans, fusion_init, **dd)
         self.backbone = timm.create_model(
             backbone,
@@ -139,11 +144,9 @@ class FMPN(OnBackbone):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
     def _saved_args(self, args: Dict[str, Any]) -> Dict[str, Any]:
-        # Sizes and normalisation are saved, so that no later default can change a saved model.
-        width, blocks = self._generator_size
+        # The generator and normalisation are saved, so that no later default can change a saved model.
         mean, std = self._backbone_norm
-        args = dict(args, generator_width=width, generator_blocks=blocks, backbone_mean=mean, backbone_std=std)
-        return super()._saved_args(args)
+        return super()._saved_args(dict(args, **self.generator_args, backbone_mean=mean, backbone_std=std))
 
     @property
     def num_classes(self) -> int:
@@ -276,6 +279,14 @@ class FMPN(OnBackbone):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.backbone(self._normalize(self._fuse(x)[1]))
+
+
+def _generator_defaults(generator: str, cfg: Any, num_classes: int) -> Dict[str, Any]:
+    """What a mask generator of ours is told unless the caller says otherwise: it follows from backbone and classes."""
+    if generator == "paper":
+        return {}
+    stride = 2 if cfg.input_size[-1] < 100 else 4  # of faces of 48 x 48 it sees 24 x 24
+    return dict(stride=stride, masks=num_classes) if generator == "basis" and num_classes else dict(stride=stride)
 
 
 def create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs) -> FMPN:

@@ -48,8 +48,6 @@ def fmpn_lite_inception_v3(pretrained: bool = False, **kwargs) -> FMPN:
 @register_model
 def fmpn_lite_resnet18_small(pretrained: bool = False, **kwargs) -> FMPN:
     """FMPN with the lite mask generator and a ResNet-18 for faces of some 48 pixels."""
-    if kwargs.get("generator") != "paper":
-        kwargs.setdefault("generator_kwargs", dict(stride=2))  # masks of 24 x 24 for faces of 48 x 48
     return _create("resnet18_small", pretrained, **kwargs)
 
 

@@ -79,14 +79,18 @@ class MaskSet:
                     pairs=json.loads(metadata.get("pairs", "{}")),
                     quality=json.loads(metadata.get("quality", "{}")),
                 )
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:  # InputError and JSON's are ValueErrors
             raise InputError(
-                f"{path} is no mask set ({error}): it needs the tensor 'masks' (K, H, W) and a JSON list 'classes' in "
-                "its metadata. Make one with `fmpn priors build` or `fmpn priors import`."
+                f"{path} is no mask set ({str(error).rstrip('.')}): it needs the tensor 'masks' (K, H, W) and a JSON "
+                "list 'classes' in its metadata. Make one with `fmpn priors build` or `fmpn priors import`."
             ) from error
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file; it appears under its name only when it is complete."""
+        """Write a safetensors file; it appears under its name only when it is complete.
+
+        Raises:
+            OSError: It cannot be written (a full disk, say).
+        """
         metadata = {
             "classes": json.dumps(list(self.classes)),
             "data": self.data,

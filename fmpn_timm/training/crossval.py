@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from fmpn_timm.data.protocols import PROTOCOLS
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import write_text
 
@@ -71,7 +72,7 @@ class Plan:
     @property
     def own_splits(self) -> bool:
         """Whether there are no folds but the splits that the data set comes with."""
-        return self.protocol is None and self.config["dataset"] != "prepared"
+        return self.protocol is None and (self.config["dataset"] != "prepared" or self.available == (0,))
 
     @property
     def cut(self) -> str:
@@ -463,6 +464,8 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
     selection = f"{config['valid_fraction']:g} of the training subjects"
     if plan.own_splits and config["valid_split"]:
         selection = f"split {config['valid_split']}"
+    if plan.protocol and PROTOCOLS[plan.dataset][plan.protocol].rule == "official":
+        selection = "the validation faces of each fold"
     network = "" if set(plan.arms) <= set(WITHOUT_BACKBONE) else f"{config['backbone']} at "
     priors = f"Prior masks: {masks}. " if "fmpn" in plan.arms else ""
     parts = [f"{plan.dataset}, {plan.cut}{count}, seed{'s' * (len(plan.seeds) > 1)} "
@@ -483,10 +486,11 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
         names = [f"{m['arm']} seed {m['seed']} fold {m['fold']}: {m['state']}" for m in missing]
         more = f"\nand {len(names) - 10} more" if len(names) > 10 else ""
         parts.append(f"Missing {len(names)} of {len(plan.runs())} runs:\n" + "\n".join(names[:10]) + more)
-    tables = [table_one(arms, plan.dataset, plan.protocol, latex)] if arms else []
+    classes = config["data_options"].get("classes")
+    tables = [table_one(arms, plan.dataset, plan.protocol, latex, classes)] if arms else []
     tables += [comparisons(found["comparisons"], latex)] if found["comparisons"] else []
     notes = [NOTES] if arms else []
-    sources = published_sources(plan.dataset, plan.protocol)
+    sources = published_sources(plan.dataset, plan.protocol, classes)
     notes += [f"Published: {source}." for source in sources]
     if plan.own_splits and sources:
         notes.append("Published figures are of the split that their papers report, which need not be "

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -30,6 +31,12 @@ class Data:
     test: FaceSet | None
     classes: tuple[str, ...]
     priors: MaskSet | None
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What a run that is resumed must find again, wherever its data lie."""
+        recipe = self.train.recipe
+        return {"classes": list(self.classes), "training faces": len(self.train), "recipe": recipe and recipe.hash}
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class Folds:
 def find_folds(config: TrainConfig) -> Folds:
     """The folds of the configured protocol, or of the configured prepared set.
 
-    A data set without protocols, such as RAF-DB, has one fold, number 0: its own splits, if ``test_split`` is given.
+    A data set without protocols, such as RAF-DB, has one fold, number 0: its own splits, if ``test_split`` is given; so
+    has a prepared set without folds.
 
     Raises:
         InputError: The data set has no protocol and no test split is given, or the prepared set has no folds.
@@ -78,6 +86,12 @@ def find_folds(config: TrainConfig) -> Folds:
     if config.root is None:
         raise InputError("Where is the prepared set? Give its folder with --root.")
     numbers = prepared_folds(config.root)
+    if not numbers and config.test_split:
+        own = _own_splits(config)
+        return Folds(own.train.dataset, None, (0,), lambda n: own)
+    if not numbers:
+        raise InputError(f"{config.root} was prepared without folds. Prepare it with --protocol, or name a split to "
+                         "report on with --test_split.")
     faces = _prepared_fold(config, numbers[0]).train
     fits = (p.name for p in PROTOCOLS.get(faces.dataset, {}).values()
             if p.classes in ((), faces.classes) and all(faces.options.get(k) == v for k, v in p.options.items()))

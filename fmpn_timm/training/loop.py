@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import errno
 import io
 import json
 import math
@@ -30,7 +29,7 @@ from fmpn_timm.data.sampler import EpochSampler, mix_seeds
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.transforms import LoadSize, eval_transform, train_transform
 from fmpn_timm.errors import InputError
-from fmpn_timm.files import portable, write_text
+from fmpn_timm.files import FULL, portable, write_text
 from fmpn_timm.hub import save_model
 from fmpn_timm.interrupt import Interrupt, ignore_signals
 from fmpn_timm.launched import lost_process
@@ -50,7 +49,6 @@ from .systems import PICTURES, Stage, create_model, create_stages
 
 __all__ = ["train"]
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -149,6 +147,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
             raise InputError(f"--grad_checkpointing: {type(model).__name__} has none; leave it out.") from error
     run = Run(config, accelerator, data, model, checkpoints, Watch(config, accelerator, data.train, interrupt))
     if state:
+        _check_unchanged(checkpoint, {**data.fingerprint, **state.get("data", {})}, data.fingerprint)
         run.resume(checkpoint, state)
     # TensorBoard drops what was logged after the checkpoint that the run goes on from
     accelerator.init_trackers(config.name, init_kwargs={"tensorboard": {"purge_step": run.done + 1}})
@@ -387,7 +386,7 @@ class Run:
             "done": self.done, "batches": self.batches, "sums": sums, "best": self.best, "best_score": self.best_score,
             "broken": list(self.watch.broken.items()), "history": self.history, "seconds": self.seconds,
             "elapsed": self.elapsed, "scheduler": scheduler.state_dict(),
-            "config": _comparable(self.config, self.accelerator),
+            "config": _comparable(self.config, self.accelerator), "data": self.data.fingerprint,
         }, self.evaluated)
 
     def _stop_if(self, asked: int) -> None:
@@ -452,7 +451,7 @@ class Run:
         accelerator.wait_for_everyone()
         self.checkpoints.load_best(self.best, model)
         self.evaluated = model.to(accelerator.device)
-        batch_size = max(config.batch_size // accelerator.num_processes, 1)
+        batch_size = config.batch_size // config.accumulate // accelerator.num_processes
 
         def loader(faces: FaceSet) -> DataLoader:
             return accelerator.prepare(self._loader(faces, batch_size, train=False, with_mask=False))
@@ -578,7 +577,7 @@ def _smaller_batch(config: TrainConfig, stage: Stage, title: str, per_step: int)
         return f"{said} Lower --size, or take a smaller --backbone."
     option = "batch_size" if stage.error is None else "mask_batch_size"
     return (f"{said} Try {per_step // 2}: the same updates in smaller steps with --accumulate {2 * config.accumulate}, "
-            f"or smaller ones with --{option} {stage.batch_size // 2}.")
+            f"or smaller ones with --{option} {stage.batch_size // 2}; under another --name, as a run keeps its own.")
 
 
 def _has_tensorboard() -> bool:

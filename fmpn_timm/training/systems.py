@@ -108,13 +108,16 @@ def create_model(
     Raises:
         InputError: The backbone is unknown or does not take the options, or the initial weights do not fit.
     """
+    if {config.model_kwargs.get("in_chans", 3), config.backbone_kwargs.get("in_chans", 3)} != {3}:
+        raise InputError("Faces are loaded as RGB, grey ones too: leave in_chans out of --model_kwargs and "
+                         "--backbone_kwargs.")
     initial = None
     if config.init is not None:
         check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
         initial = _initial_model(config, classes)
         if config.arm == "cnn" or isinstance(initial, MODELS[config.arm]):
             return initial
-    name, kwargs = _name_and_options(config, len(classes))
+    name, kwargs = _name_and_options(config)
     sized = name if config.arm in WITHOUT_BACKBONE else config.backbone
     if timm.is_model(sized) and timm.get_pretrained_cfg_value(sized, "fixed_input_size"):
         kwargs["img_size"] = config.size
@@ -124,7 +127,10 @@ def create_model(
         if initial is not None:  # a classifier of its own becomes the backbone
             if isinstance(model, MSCA):
                 initial.prune_intermediate_layers(model.indices, prune_norm=True)  # as MSCA has it
-            model.backbone.load_state_dict(initial.state_dict())
+            weights = initial.state_dict()
+            if needs_cosines(config.loss) and not isinstance(model, MSCA):
+                weights = _without_classifier(initial, model.backbone)
+            model.backbone.load_state_dict(weights)
         if isinstance(getattr(model, "mask_generator", None), BasisMaskGenerator):
             model.mask_generator.set_masks(_masks_to_mix(config, priors))
         return model
@@ -158,6 +164,12 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
                          f"Give weights of a {wanted}, or another --arm.")
     if config.arm in WITHOUT_BACKBONE:
         return initial
+    if isinstance(initial, FMPN):
+        own = {name: value for name, value in initial.generator_args.items() if name != "generator_kwargs"}
+        others = [name for name, value in own.items() if getattr(config, name) not in (None, value)]
+        if others:
+            mend = " ".join(f"--{name} {own[name]}" for name in others)
+            raise InputError(f"--init {config.init} has a mask generator of its own: give {mend}.")
     backbone = getattr(initial, "backbone", initial).pretrained_cfg
     if backbone["architecture"] != config.backbone.partition(".")[0]:
         raise InputError(f"--init {config.init}: its weights are not of --backbone {config.backbone}, but of "
@@ -165,6 +177,15 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     if backbone.get("fixed_input_size") and hasattr(initial, "set_input_size"):
         initial.set_input_size(img_size=config.size)
     return initial
+
+
+def _without_classifier(initial: nn.Module, backbone: nn.Module) -> dict[str, torch.Tensor]:
+    """Weights for a backbone that classifies by angles: a plain classifier's, but its own where that classifies."""
+    classifier = backbone.pretrained_cfg["classifier"]
+    prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
+    initial.reset_classifier(0)
+    own = {name: value for name, value in backbone.state_dict().items() if name.startswith(prefixes)}
+    return {**own, **initial.state_dict()}
 
 
 def _masks_to_mix(config: TrainConfig, priors: MaskSet | None) -> torch.Tensor:
@@ -175,7 +196,7 @@ def _masks_to_mix(config: TrainConfig, priors: MaskSet | None) -> torch.Tensor:
     return center_crop(priors.place(config.mask_box, config.load_size).masks, [config.size, config.size])
 
 
-def _name_and_options(config: TrainConfig, num_classes: int) -> tuple[str, dict[str, Any]]:
+def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
     """The timm name of the configured model and what ``timm.create_model`` is told."""
     if config.arm in WITHOUT_BACKBONE:
         return config.arm, dict(config.model_kwargs)
@@ -198,10 +219,10 @@ def _name_and_options(config: TrainConfig, num_classes: int) -> tuple[str, dict[
             kwargs["cosine_head"] = True
         if config.generator == "basis":
             kwargs["generator"] = "basis"
-            kwargs["generator_kwargs"] = {"masks": num_classes, **kwargs.get("generator_kwargs", {})}
     family = "msca" if config.arm == "msca" else "fmpn_lite" if config.generator == "lite" else "fmpn"
     name = f"{family}_{config.backbone}"
-    return (name, kwargs) if timm.is_model(name) else (family, dict(kwargs, backbone=config.backbone))
+    tagged = "." in config.backbone  # timm takes a tag for the whole name's, which is no tag of that model
+    return (name, kwargs) if timm.is_model(name) and not tagged else (family, dict(kwargs, backbone=config.backbone))
 
 
 def _classifier_stages(config: TrainConfig, model: nn.Module) -> list[Stage]:

@@ -24,6 +24,7 @@ __all__ = [
 ARMS = {"cnn": "CNN (backbone alone)", "no_prior": "FMPN without L_M", "fmpn": "FMPN"}
 
 CKPLUS, MMI, AFFECTNET = ("ckplus", "fmpn"), ("mmi", "fmpn"), ("affectnet", None)
+CLASSES = {AFFECTNET: 7}  # of a data set that others report with more or fewer
 OULU, BU3DFE, BP4D = ("oulu_casia", "vl-strong"), ("bu3dfe", "derl"), ("bp4d", "derl")
 
 MSCA = ("the abstract of Wen, Zhou, Gan, Luo, a multiscale network with channel-wise self-attention and center cosine "
@@ -104,6 +105,7 @@ def table_one(
         dataset: str,
         protocol: str | None,
         latex: bool = False,
+        classes: int | None = None,
 ) -> str:
     """Table I: the published figures of a protocol beside those measured by cross-validation.
 
@@ -113,6 +115,7 @@ def table_one(
         dataset: Name of the data set.
         protocol: Name of its protocol.
         latex: A LaTeX tabular (it needs the package booktabs) in place of Markdown.
+        classes: How many classes the reader was asked for: published figures of AffectNet are of 7.
 
     Returns:
         Rows in the order of the paper's table; where nothing is published of the protocol, measured figures alone.
@@ -122,9 +125,9 @@ def table_one(
     methods = (*METHODS[:-len(ARMS)], *others, *METHODS[-len(ARMS):])
     header = ["method", "input", "published accuracy, %", "measured: mean of folds, %", "95 % over folds",
               "measured: pooled, %", "95 % over subjects", "measured: macro F1, %"]
-    rows, any_published = [], False
+    rows, any_published, key = [], False, _key(dataset, protocol, classes)
     for method in methods:
-        published, measured = method.published.get((dataset, protocol)), arms.get(method.arm)
+        published, measured = method.published.get(key), arms.get(method.arm)
         if published is None and measured is None:
             continue
         any_published |= published is not None
@@ -140,10 +143,16 @@ def table_one(
     return (_latex if latex else _markdown)(header, rows)
 
 
-def published_sources(dataset: str, protocol: str | None) -> list[str]:
-    """Where the published figures of a protocol stand."""
-    key = dataset, protocol
+def published_sources(dataset: str, protocol: str | None, classes: int | None = None) -> list[str]:
+    """Where the published figures of a protocol stand; arguments as for ``table_one``."""
+    key = _key(dataset, protocol, classes)
     return list(dict.fromkeys(m.sources.get(key, m.source) for m in METHODS if key in m.published))
+
+
+def _key(dataset: str, protocol: str | None, classes: int | None) -> tuple[str, str | None] | None:
+    """What figures are published under; None where they are of another number of classes."""
+    key = dataset, protocol
+    return key if CLASSES.get(key, classes) == classes else None
 
 
 def published_table(arms: Sequence[str]) -> str:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 from PIL import Image
 
 from fmpn_timm import cli
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import DETECTORS
+from fmpn_timm.faces import DETECTORS, Recipe
+from fmpn_timm.hub import save_model
 from fmpn_timm.inference import run
 from fmpn_timm.inference.run import Counts, Outputs, predict_sources
 from tests.data.test_samples import write_bomb
@@ -126,6 +128,21 @@ def test_all_outputs_hold_the_same(photos, model, tmp_path):
     masks = sorted(p.relative_to(tmp_path / "masks").as_posix() for p in (tmp_path / "masks").rglob("*.png"))
     assert masks == ["0.png.0.png", "2.png.0.png", "2.png.1.png", "3.png.0.png", "4.png.0.png", "sub/5.png.0.png",
                      "sub/6.png.0.png"]
+
+
+def test_masks_of_a_model_that_has_none_are_refused(photos, tmp_path):
+    plain = timm.create_model("test_resnet", num_classes=3)
+    save_model(plain, tmp_path / "plain", ("neutral", "happiness", "fear"), 32, 1, recipe=Recipe(size=32))
+    with pytest.raises(InputError, match="this model has no motion masks"):
+        predict_sources([str(photos)], Outputs(masks=tmp_path / "masks"), f"local-dir:{tmp_path / 'plain'}")
+
+
+def test_a_video_is_one_row_where_nothing_can_follow_faces(photos, model, tmp_path, monkeypatch):
+    (photos / "a.mp4").touch()
+    monkeypatch.setattr(run, "can_follow", lambda: False)
+    assert predict_sources([str(photos)], Outputs(tmp_path / "o.csv"), model, progress=False).pictures == 8
+    [row] = [row for row in rows_of(tmp_path / "o.csv") if row["source"] == "a.mp4"]
+    assert row["reason"].startswith("cannot be read: following faces needs SciPy")
 
 
 def test_an_interrupted_run_goes_on(photos, model, tmp_path, monkeypatch):

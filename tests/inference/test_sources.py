@@ -105,6 +105,12 @@ def test_cameras_are_numbers_that_are_no_file(tmp_path, monkeypatch):
     assert [source.kind for source in list_sources(["0"])] == ["picture"]
 
 
+def test_heic_is_not_passed_over_in_silence(folder):
+    (folder / "IMG_1.HEIC").touch()
+    [source] = [s for s in list_sources([str(folder)]) if s.name.endswith("HEIC")]
+    assert next(frames(source)).reason == "HEIC is not read: save it as JPEG"
+
+
 def test_videos_are_known_by_their_names(folder):
     assert {s.name: s.kind for s in list_sources([str(folder)])} == {
         "a.mp4": "video", "a.PNG": "picture", "b.jpg": "picture", "sub/c.webp": "picture",

@@ -1,5 +1,7 @@
 """Tests of the mask generators of our own: shapes, cost, what they can learn, and the names that use them."""
 
+import json
+
 import pytest
 import timm
 import torch
@@ -167,8 +169,10 @@ def test_model_is_saved_and_loaded_with_its_generator(generator, tmp_path):
     kwargs = dict(generator_kwargs={"stride": 2}, num_classes=3)
     model = timm.create_model("fmpn", backbone="test_resnet", generator=generator, generator_width=4, **kwargs).eval()
     if generator == "basis":
-        model.mask_generator.set_masks(torch.rand(7, 8, 8))
+        model.mask_generator.set_masks(torch.rand(3, 8, 8))  # one of each class
     save_model(model, tmp_path, ("neutral", "happiness", "fear"), 64, 0.9)
+    args = json.loads((tmp_path / "config.json").read_text())["model_args"]  # whatever becomes the default
+    assert args["generator"] == generator and args["generator_kwargs"]["stride"] == 2
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     x = faces()
     with torch.no_grad():
@@ -182,3 +186,12 @@ def test_model_is_scripted(generator):
     x = faces(48)
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.script(model)(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["fmpn_lite_resnet18_small", "fmpn_resnet18_small", "fmpn_lite"])
+@pytest.mark.parametrize("generator", KINDS)
+def test_small_faces_are_seen_at_half_their_size(name, generator):
+    other = dict(backbone="resnet18_small") if name == "fmpn_lite" else {}
+    model = timm.create_model(name, generator=generator, **other)
+    assert model.mask_generator.encoder.stem[0].stride == (2, 2)
+    assert timm.create_model("fmpn_resnet18", generator=generator).mask_generator.encoder.stem[0].stride == (4, 4)

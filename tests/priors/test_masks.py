@@ -163,7 +163,10 @@ def test_a_class_has_one_mask():
 
 def test_what_is_wrong_in_a_file_is_said(tmp_path):
     save_file({"masks": torch.full((1, 4, 4), 2.0)}, tmp_path / "set.safetensors", metadata={"classes": '["fear"]'})
-    with pytest.raises(InputError, match=r"\[0, 1\]"):
+    with pytest.raises(InputError, match=r"set\.safetensors is no mask set \(.*\[0, 1\]\): it needs"):
+        MaskSet.load(tmp_path / "set.safetensors")
+    save_file({"masks": torch.ones(1, 4, 4)}, tmp_path / "set.safetensors", metadata={"classes": "5"})
+    with pytest.raises(InputError, match=r"set\.safetensors is no mask set"):
         MaskSet.load(tmp_path / "set.safetensors")
 
 

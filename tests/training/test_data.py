@@ -99,9 +99,19 @@ def test_bad_folds_of_a_prepared_set(prepared, tmp_path):
         find_folds(dataclasses.replace(prepared, protocol="ten-folds"))
     with pytest.raises(InputError, match="--root"):
         find_folds(dataclasses.replace(prepared, root=None))
-    prepare_faces(get_protocol("drawn").read(subjects=5, takes=1, size=24), tmp_path / "plain", progress=False)
+    faces = get_protocol("drawn").read(subjects=5, takes=1, size=24)
+    prepare_faces(dataclasses.replace(faces, split="train"), tmp_path / "plain", progress=False)
     with pytest.raises(InputError, match="plain was prepared without folds. Prepare it with --protocol"):
         find_folds(dataclasses.replace(prepared, root=str(tmp_path / "plain")))
+
+
+def test_a_prepared_set_without_folds_has_its_own_splits(prepared, tmp_path):
+    root = tmp_path / "plain"
+    for split in ("train", "test"):
+        prepare_faces(drawn.read_drawn(split=split, subjects=8, takes=1, size=24), root, progress=False)
+    folds = find_folds(dataclasses.replace(prepared, root=str(root), train_split="train", test_split="test"))
+    assert (folds.dataset, folds.protocol, folds.numbers) == ("drawn", None, (0,))
+    assert len(folds.read(0).test) == len(drawn.read_drawn(split="test", subjects=8, takes=1, size=24))
 
 
 def test_other_faces_are_learnt_from_alone(config, prepared):

@@ -14,7 +14,7 @@ import torch
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.errors import InputError
 from fmpn_timm.priors import MaskSet
-from fmpn_timm.training import TrainConfig, loop, train
+from fmpn_timm.training import TrainConfig, data, loop, train
 from fmpn_timm.training.evaluation import evaluate
 from tests.training.runs import train_until, watch_stages
 
@@ -320,6 +320,20 @@ def test_mask_set_without_a_class(config, tmp_path):
     MaskSet(torch.rand(1, 8, 8), ("fear",)).save(tmp_path / "fear.safetensors")
     with pytest.raises(InputError, match=r"no mask for happiness, .*contempt, only neutral, fear"):
         train(dataclasses.replace(config, priors=str(tmp_path / "fear.safetensors")))
+
+
+def test_a_run_does_not_go_on_with_other_faces(config, monkeypatch):
+    """``root`` decides nothing about a run, since data may be moved; what lies there does."""
+    train_until(config, 1, monkeypatch)
+    read = data.read_faces
+
+    def one_less(name, root, split, **options):
+        faces = read(name, root, split, **options)
+        return dataclasses.replace(faces, samples=faces.samples[1:])
+
+    monkeypatch.setattr(data, "read_faces", one_less)
+    with pytest.raises(InputError, match=r"belongs to another configuration \(training faces: \d+ -> \d+\)"):
+        train(dataclasses.replace(config, resume="auto"))
 
 
 def test_modern_recipe_options_run_together(config):

@@ -112,6 +112,36 @@ def test_a_backbone_alone_leaves_the_cosine_head_behind(config, tmp_path):
     assert torch.equal(again.conv1[0].weight, model.backbone.conv1[0].weight) and again.fc.out_features == 3
 
 
+def test_another_mask_generator_than_that_of_the_initial_weights_is_refused(config, tmp_path):
+    model = timm.create_model("fmpn", backbone="test_resnet", num_classes=3, generator="lite", generator_width=4)
+    save_model(model, tmp_path / "lite", CLASSES, 32, 0.9)
+    config = dataclasses.replace(config, arm="fmpn", init=f"local-dir:{tmp_path / 'lite'}")
+    with pytest.raises(InputError, match="generator of its own: give --generator lite --generator_blocks 3"):
+        create_model(config, CLASSES, None)
+    config = dataclasses.replace(config, generator="lite", generator_blocks=None)
+    assert create_model(config, CLASSES, None).generator_args["generator_width"] == 4
+
+
+@pytest.mark.parametrize("loss", ["center_cosine", "cosface"])
+def test_a_plain_classifier_becomes_a_backbone_that_classifies_by_angles(config, teacher, loss):
+    trained = timm.create_model(teacher, pretrained=True)
+    model = create_model(dataclasses.replace(config, arm="fmpn", init=teacher, loss=loss), CLASSES, None)
+    assert torch.equal(model.backbone.conv1[0].weight, trained.conv1[0].weight)
+    assert isinstance(model.get_classifier(), CosineLinear) and model.num_classes == 3
+
+
+@pytest.mark.parametrize("arm", ["fmpn", "msca"])
+def test_a_backbone_may_have_a_tag(config, arm):
+    config = dataclasses.replace(config, arm=arm, backbone="resnet18.a1_in1k", generator_width=None)
+    assert create_model(config, CLASSES, None).backbone.pretrained_cfg["architecture"] == "resnet18"
+
+
+@pytest.mark.parametrize("option", ["model_kwargs", "backbone_kwargs"])
+def test_faces_have_three_channels(config, option):
+    with pytest.raises(InputError, match="Faces are loaded as RGB, grey ones too: leave in_chans out"):
+        create_model(dataclasses.replace(config, **{option: {"in_chans": 1}}), CLASSES, None)
+
+
 @pytest.mark.parametrize("arm", ["cnn", "no_prior"])
 def test_initial_weights_at_another_size(config, tmp_path, arm):
     fixed = {"dynamic_img_size": False}

@@ -55,6 +55,13 @@ def test_published_figures_of_systems_come_with_their_sources():
     assert published_sources("oulu_casia", "vl-strong")[0].endswith("not checked")
 
 
+def test_published_figures_of_affectnet_are_of_seven_classes():
+    assert "61.52" in table_one({"fmpn": MEASURED}, "affectnet", None, classes=7)
+    for classes in (None, 8):  # 8 is the reader's own
+        assert "published" not in table_one({"fmpn": MEASURED}, "affectnet", None, classes=classes)
+        assert published_sources("affectnet", None, classes) == []
+
+
 def test_costs():
     cost = dict(stages={"mask": 3, "joint": 10}, training_seconds=71.6, parameters=1.5e6, gmacs=0.0312,
                 images_per_second=1234.5)

@@ -114,6 +114,8 @@ def table_rows(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
             )
         places = [header.index(name) for name in COLUMNS]
         for number, row in enumerate(reader, start=2):
+            if not row:
+                continue
             if len(row) != len(header):
                 raise InputError(f"{table}, line {number}: expected {len(header)} columns, got {len(row)}. {AGAIN}")
             code, pixels, usage = (row[place].strip() for place in places)

@@ -124,6 +124,8 @@ def _read_rows(path: Path, before: int, header: bool = False) -> Iterator[tuple[
         if header:
             next(reader, None)
         for number, row in enumerate(reader, start=2 if header else 1):
+            if not row:  # an empty line, such as editors leave at the end
+                continue
             try:
                 votes = np.array([int(v) for v in row[before:]])
             except ValueError:

@@ -111,6 +111,9 @@ def read_mmi(
                 )
                 for number, label in ((1, "neutral"), *((n, expression) for n in picked))
             )
+    if not samples and left_out["not published"]:
+        raise InputError(f"{root}: none of its {left_out['not published']} labelled sequences is one of the published "
+                         "208. Read all that are labelled: sequences=all.")
     options = {"sequences": sequences, "frames": frames, "rotation": rotation, "half": half, "views": dict(views),
                "left_out": dict(left_out)}
     return make_face_set("mmi", root, CODES.values(), samples, options)

@@ -70,17 +70,15 @@ def read_prepared(root: str | Path, split: str = "train", fold: int | None = Non
 
 
 def prepared_folds(root: str | Path) -> tuple[int, ...]:
-    """Numbers of the folds that a prepared set was prepared with, ascending.
+    """Numbers of the folds that a prepared set was prepared with, ascending; none if it was prepared without.
 
     Raises:
-        InputError: No prepared set, or one without folds, or pyarrow is missing.
+        InputError: No prepared set, or pyarrow is missing.
     """
     require_pyarrow()
     entry = next(iter(read_info(Path(root))["splits"].values()), {"shards": ()})
-    folds = {values["fold"] for name in entry["shards"] for values in _rows(Path(root) / "data" / name)} - {None}
-    if not folds:
-        raise InputError(f"{root} was prepared without folds. Prepare it with --protocol.")
-    return tuple(sorted(folds))
+    folds = {values["fold"] for name in entry["shards"] for values in _rows(Path(root) / "data" / name)}
+    return tuple(sorted(folds - {None}))
 
 
 def _rows(path: Path) -> list[dict]:
