@@ -33,7 +33,8 @@ from fmpn_timm.inference.optimize import best_precision, optimize
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default="benchmarks/growth", help="of the picture and the JSON, without ending")
+    parser.add_argument("--json", metavar="FILE", type=Path, default=Path("benchmarks/growth.json"),
+                        help="file to write, with a picture beside it (default: benchmarks/growth.json)")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_grad_enabled(False)
@@ -73,8 +74,8 @@ def main() -> None:
             return lambda: package_loader(read_prepared(Path(folder) / f"{n}-prepared"))()
 
         grow("data set", "faces of a prepared set, read once", (64, 128, 256, 512), {"epoch": epoch})
-    draw(curves, f"{options.output}.png")
-    write_json(f"{options.output}.json", curves)
+    draw(curves, options.json.with_suffix(".png"))
+    write_json(options.json, curves)
 
 
 def measure(number: int, run: Callable, rounds: int) -> dict[str, float]:

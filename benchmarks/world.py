@@ -7,13 +7,12 @@ The whole pipeline (detection, the model's own recipe, the model) on three kinds
 - people rendered with ICT FaceKit, by expression;
 - faces the package draws, by expression.
 
-    python -m benchmarks.world MODEL --london DIR --ict FACEXMODEL --out benchmarks/world
+    python -m benchmarks.world MODEL --london DIR --ict FACEXMODEL --json benchmarks/world.json
 
 writes world.json and world.png. DIR holds neutral/*.jpg and smiling/*.jpg, one name for one person.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from benchmarks.measure import write_json
 from fmpn_timm import Predictor
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.drawn import draw_face
@@ -84,7 +84,8 @@ def main() -> None:
     parser.add_argument("--ict", metavar="FACEXMODEL")
     parser.add_argument("--people", type=int, default=30, help="rendered and drawn people (default: 30)")
     parser.add_argument("--detector", help="the recipe's by default")
-    parser.add_argument("--out", type=Path, default=Path("world"), help="the files are OUT.json and OUT.png")
+    parser.add_argument("--json", metavar="FILE", type=Path, default=Path("world.json"),
+                        help="file to write, with a picture beside it (default: world.json)")
     options = parser.parse_args()
 
     predictor = Predictor(options.model, faces="largest", detector=options.detector)
@@ -101,10 +102,9 @@ def main() -> None:
     if options.ict:
         result["ICT FaceKit, rendered"] = by_expression(predictor, list(rendered(options.ict, options.people)))
     result["drawn"] = by_expression(predictor, list(drawn(options.people)))
-    options.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     if options.london:
-        draw(result["London, curves"], options.out.with_suffix(".png"))
-    print(json.dumps({k: v for k, v in result.items() if k != "recipe"}, indent=1))
+        draw(result["London, curves"], options.json.with_suffix(".png"))
+    write_json(options.json, result)
 
 
 def london(folder: Path) -> Faces:

@@ -108,7 +108,8 @@ def command_parser() -> argparse.ArgumentParser:
     predict.add_argument("--model", help=f"{MODEL} (default: the one that comes with the package)")
     predict.add_argument("--csv", metavar="FILE", help="write rows as CSV")
     predict.add_argument("--json", metavar="FILE", nargs="?", const="-",
-                         help="print one JSON array on stdout; with FILE.jsonl write JSON lines, with another an array")
+                         help="print one JSON array on stdout (then put it behind the sources); with FILE.jsonl "
+                              "write JSON lines, with another an array")
     predict.add_argument("--parquet", metavar="FILE", help="write rows as Parquet")
     predict.add_argument("--draw", metavar="DIR", help="write the pictures and videos with boxes, labels and motion "
                                                        "masks, of videos also a timeline, and with --neutral a sheet")
@@ -201,6 +202,10 @@ def command_parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     form.add_argument("--markdown", action="store_true", help="print the table of docs/models.md")
     models.set_defaults(run=_models)
+
+    fetch = commands.add_parser("fetch", help="fetch a model and the detector of its recipe, to predict offline later")
+    fetch.add_argument("model", nargs="?", help=f"{MODEL} (default: the one that comes with the package)")
+    fetch.set_defaults(run=_fetch)
 
     publish = commands.add_parser("publish", help="publish a trained model on the Hugging Face Hub")
     publish.add_argument("source", nargs="?", help="a run (runs/<name>) or a model folder")
@@ -572,6 +577,19 @@ def _models(options: argparse.Namespace) -> None:
         for row in rows:
             figures = f"{row['input_size'][-1]:5}  {row['parameters'] / 1e6:8.2f} M  {row['gmacs']:7.2f}"
             print(f"{row['name']:{width}}  {figures}  {row['weights']}")
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from fmpn_timm.faces import Recipe, create_detector
+    from fmpn_timm.hub import load_model, recipe_of
+    from fmpn_timm.inference.predictor import DEFAULT_MODEL
+
+    model = options.model or DEFAULT_MODEL
+    load_model(model)
+    recipe = recipe_of(model)
+    detector = Recipe.detector if recipe is None or recipe.detector == "dataset" else recipe.detector
+    create_detector(detector)
+    print(f"{model} and the detector {detector} are on this machine; HF_HUB_OFFLINE=1 keeps from asking the Hub again.")
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -153,6 +153,14 @@ def test_data_prepare_and_folds(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["n"] == 8
 
 
+def test_what_is_fetched_is_the_model_and_its_detector(model_folder, monkeypatch, capsys):
+    monkeypatch.setitem(DETECTORS, "yunet", Marked)
+    cli.main(["fetch", f"local-dir:{model_folder}"])
+    assert f"{model_folder} and the detector yunet are on this machine" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="error: .*no config.json"):
+        cli.main(["fetch", "local-dir:/nowhere"])
+
+
 def test_all_of_a_set_without_splits_is_prepared(tmp_path, capsys):
     """The command of the README, without options, whatever splits there are."""
     for name in ("KA.HA1.29.png", "KA.NE1.26.png", "KL.HA1.158.png"):

@@ -41,7 +41,8 @@ def optimize(
 
     Batch norms are folded into the convolutions before them, convolutions that the CPU's library is slow at are
     computed in an equal way, memory is laid out channels-last, and the whole is compiled: on a GPU into CUDA graphs.
-    In float32 logits and masks stay within 1e-4 of the model's own. In bf16 they do not: see `benchmarks/inference.md`.
+    In float32 logits and masks stay within 1e-4 of the model's own; ask for it where that matters. In bf16 and fp16
+    they are rounded as in training at that precision: see `benchmarks/inference.md` for how far.
 
     Args:
         model: A model of this package or of timm, on the device it is to run on.
