@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from fmpn_timm.files import save_figure
 
@@ -18,13 +18,10 @@ def draw_contact_sheet(examples: dict[str, list[np.ndarray]], path: str | Path, 
         path: Picture file to write.
         title: Heading.
     """
-    matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as plt
-
     examples = {name: faces for name, faces in examples.items() if faces}
     columns = max((len(faces) for faces in examples.values()), default=1)
-    figure, axes = plt.subplots(len(examples), columns, squeeze=False,
-                                figsize=(1.1 * columns + 1.2, 1.1 * len(examples) + 0.5))
+    figure = Figure(figsize=(1.1 * columns + 1.2, 1.1 * len(examples) + 0.5))
+    axes = figure.subplots(len(examples), columns, squeeze=False)
     for row, (name, faces) in zip(axes, examples.items(), strict=True):
         for axis in row:
             axis.set_xticks([])
@@ -36,4 +33,3 @@ def draw_contact_sheet(examples: dict[str, list[np.ndarray]], path: str | Path, 
     figure.suptitle(title, fontsize=10)
     figure.tight_layout(pad=0.3)
     save_figure(figure, path)
-    plt.close(figure)

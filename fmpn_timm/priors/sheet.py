@@ -3,7 +3,7 @@
 import textwrap
 from pathlib import Path
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from fmpn_timm.files import save_figure
 
@@ -18,12 +18,10 @@ def draw_sheet(masks: MaskSet, path: str | Path) -> None:
     Raises:
         InputError: Pictures of that kind (by the file's suffix) cannot be written.
     """
-    matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as plt
-
     columns = min(len(masks.classes), 4)
     rows = -(-len(masks.classes) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.7 * rows + 0.5), squeeze=False)
+    figure = Figure(figsize=(2.4 * columns, 2.7 * rows + 0.5))
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, name, mask in zip(axes.flat, masks.classes, masks.masks, strict=False):
@@ -33,7 +31,4 @@ def draw_sheet(masks: MaskSet, path: str | Path) -> None:
     title = f"{masks.data}, {masks.masks.shape[2]} x {masks.masks.shape[1]}"
     figure.suptitle(textwrap.fill(title, 28 * columns), fontsize=10)
     figure.tight_layout()
-    try:
-        save_figure(figure, path)
-    finally:
-        plt.close(figure)
+    save_figure(figure, path)

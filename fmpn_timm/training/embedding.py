@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from fmpn_timm.models import CosineLinear
 
 from .config import TrainConfig
-from .evaluation import autocast
+from .evaluation import gathered, joined
 from .figures import draw_map
 
 __all__ = ["angles", "draw_embeddings", "embed", "plane"]
@@ -33,17 +33,16 @@ def embed(
         precision: ``no`` (float32), ``bf16`` or ``fp16``.
 
     Returns:
-        Embeddings (N, D), as ``forward_head(pre_logits=True)`` gives them, and labels (N,), on the CPU.
+        Embeddings (N, D), as ``forward_head(pre_logits=True)`` gives them, and labels (N,), on the CPU; of the faces
+        whose pictures are whole.
     """
     model.eval()
-    embeddings, labels = [], []
-    for batch in loader:
-        with autocast(accelerator, precision):
-            output = model.forward_head(model.forward_features(batch["image"]), pre_logits=True)
-        output, label = accelerator.gather_for_metrics((output.float(), batch["label"]))
-        embeddings.append(output.cpu())
-        labels.append(label.cpu())
-    return torch.cat(embeddings), torch.cat(labels)
+
+    def embeddings_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model.forward_head(model.forward_features(batch["image"]), pre_logits=True)
+
+    embeddings, labels = joined(gathered(embeddings_of, loader, accelerator, precision))
+    return embeddings[labels >= 0], labels[labels >= 0]
 
 
 def angles(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Run a model over faces, and evaluate it on a data set."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from fmpn_timm.priors import MaskSet, draw_sheet
 from .metrics import calibration_figures, summarize, versions
 from .processes import create_accelerator
 
-__all__ = ["Answers", "answer", "evaluate", "leave_out_broken", "mean_masks", "predict"]
+__all__ = ["Answers", "answer", "evaluate", "gathered", "joined", "leave_out_broken", "mean_masks", "predict"]
 
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -58,21 +59,47 @@ def predict(
         in for, since its picture is broken, is -1.
     """
     model.eval()
-    logits, labels = [], []
-    show = progress and accelerator.is_main_process
-    for batch in tqdm(loader, desc="evaluate", unit="batch", disable=None if show else True, leave=False):
+
+    def logits_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         faces = batch["image"]
         if channels_last:
             faces = faces.contiguous(memory_format=torch.channels_last)
+        logits = model(faces)
+        return (logits + model(faces.flip(-1))) / 2 if flip else logits
+
+    show = progress and accelerator.is_main_process
+    loader = tqdm(loader, desc="evaluate", unit="batch", disable=None if show else True, leave=False)
+    return joined(gathered(logits_of, loader, accelerator, precision))
+
+
+def gathered(
+        of: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+        loader: Iterable[dict[str, torch.Tensor]],
+        accelerator: Accelerator,
+        precision: str = "no",
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """What a function says of each batch, with its labels, from all processes.
+
+    Args:
+        of: From a batch of ``FaceDataset`` to a tensor (B, ...).
+        loader: Batches, prepared by the accelerator.
+        accelerator: Gathers over processes.
+        precision: ``no`` (float32), ``bf16`` or ``fp16``.
+
+    Yields:
+        That tensor, float32, and labels (B,), on the CPU; -1 where another face stands in for a broken picture.
+    """
+    for batch in loader:
         with autocast(accelerator, precision):
-            output = model(faces)
-            if flip:
-                output = (output + model(faces.flip(-1))) / 2
-        label = batch["label"].where(~batch["broken"], -1)
-        output, label = accelerator.gather_for_metrics((output.float(), label))
-        logits.append(output.cpu())
-        labels.append(label.cpu())
-    return torch.cat(logits), torch.cat(labels)
+            said = of(batch)
+        labels = batch["label"].where(~batch["broken"], -1)
+        said, labels = accelerator.gather_for_metrics((said.float(), labels))
+        yield said.cpu(), labels.cpu()
+
+
+def joined(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What ``gathered`` gives, as one tensor of each."""
+    return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
 
 
 @torch.inference_mode()
@@ -96,14 +123,10 @@ def mean_masks(
     """
     model.eval()
     total, count = 0, torch.zeros(len(classes))
-    for batch in loader:
-        with autocast(accelerator, precision):
-            masks = model.motion_mask(batch["image"])
-        labels = batch["label"].where(~batch["broken"], len(classes))
-        masks, labels = accelerator.gather_for_metrics((masks.float(), labels))
-        member = nn.functional.one_hot(labels, len(classes) + 1).T[:-1].float()  # (K, B)
-        total = total + torch.einsum("kb,bhw->khw", member, masks[:, 0]).cpu()
-        count += member.sum(1).cpu()
+    for masks, labels in gathered(lambda batch: model.motion_mask(batch["image"]), loader, accelerator, precision):
+        member = nn.functional.one_hot(labels + 1, len(classes) + 1).T[1:].float()  # (K, B)
+        total = total + torch.einsum("kb,bhw->khw", member, masks[:, 0])
+        count += member.sum(1)
     means = total / count.clamp(min=1)[:, None, None]
     found = tuple(name for name, n in zip(classes, count, strict=True) if n)
     return MaskSet(means.clamp(0, 1), classes, data=f"mean motion masks, {of}").select(found)

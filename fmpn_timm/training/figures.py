@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from fmpn_timm.files import save_figure
@@ -20,19 +21,12 @@ __all__ = [
 ]
 
 
-def _pyplot():
-    matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
 def draw_confusion(metrics: dict[str, Any], title: str, path: str | Path) -> None:
     """Draw a confusion matrix: rows are the true classes, colours their shares, numbers their counts."""
-    plt = _pyplot()
     confusion, classes = np.array(metrics["confusion"]), metrics["classes"]
     shares = confusion / confusion.sum(1, keepdims=True).clip(min=1)
-    figure, axis = plt.subplots(figsize=(1.2 + 0.62 * len(classes), 1.4 + 0.58 * len(classes)))
+    figure = Figure(figsize=(1.2 + 0.62 * len(classes), 1.4 + 0.58 * len(classes)))
+    axis = figure.subplots()
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(confusion):
         if count:
@@ -47,7 +41,6 @@ def draw_confusion(metrics: dict[str, Any], title: str, path: str | Path) -> Non
     axis.set_title(f"{title}\n{scores}, n = {metrics['n']}", fontsize=9)
     figure.tight_layout()
     save_figure(figure, path, 120)
-    plt.close(figure)
 
 
 @torch.inference_mode()
@@ -141,7 +134,6 @@ def _draw_rows(
         path: str | Path,
 ) -> None:
     """Draw rows of pictures (B, H, W, 3), with what each face is and what it was taken for above its column."""
-    plt = _pyplot()
     probabilities, called = logits.float().softmax(1).max(1)
     size, gap = rows["face"].shape[1], 2
     step = size + gap
@@ -149,7 +141,8 @@ def _draw_rows(
     for row, pictures in enumerate(rows.values()):
         for column, picture in enumerate(pictures):
             canvas[row * step : row * step + size, column * step : column * step + size] = picture
-    figure, axis = plt.subplots(figsize=(1.3 * len(labels) + 0.9, 1.3 * len(rows) + 0.6))
+    figure = Figure(figsize=(1.3 * len(labels) + 0.9, 1.3 * len(rows) + 0.6))
+    axis = figure.subplots()
     axis.imshow(canvas)
     axis.set_yticks([row * step + size / 2 for row in range(len(rows))], rows, fontsize=8)
     axis.set_xticks([])
@@ -162,7 +155,6 @@ def _draw_rows(
         axis.text(column * step + size / 2, -gap, text, **style)
     figure.tight_layout()
     save_figure(figure, path, 110)
-    plt.close(figure)
 
 
 def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path: str | Path) -> None:
@@ -173,9 +165,9 @@ def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path:
         title: What the folds are of.
         path: Picture file to write.
     """
-    plt = _pyplot()
     folds = sorted({fold for runs in accuracies.values() for fold, _ in runs})
-    figure, axis = plt.subplots(figsize=(2.4 + 0.55 * len(folds), 3.4))
+    figure = Figure(figsize=(2.4 + 0.55 * len(folds), 3.4))
+    axis = figure.subplots()
     for i, (arm, runs) in enumerate(accuracies.items()):
         beside = 0.5 * ((i + 0.5) / len(accuracies) - 0.5)  # arms of a fold stand side by side
         places = [folds.index(fold) + beside for fold, _ in runs]
@@ -194,7 +186,6 @@ def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path:
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     save_figure(figure, path, 120)
-    plt.close(figure)
 
 
 def draw_map(
@@ -215,9 +206,9 @@ def draw_map(
         title: Above the picture.
         path: Picture file to write.
     """
-    plt = _pyplot()
     colours = matplotlib.colormaps["tab10"](range(len(classes)))
-    figure, axis = plt.subplots(figsize=(7.4, 5.6))
+    figure = Figure(figsize=(7.4, 5.6))
+    axis = figure.subplots()
     for k, (name, colour) in enumerate(zip(classes, colours, strict=True)):
         of_class = points[labels == k]
         style = dict(s=9, alpha=0.6, linewidths=0, label=f"{name} ({len(of_class)})")
@@ -231,7 +222,6 @@ def draw_map(
     axis.set_title(title, fontsize=9)
     figure.tight_layout()
     save_figure(figure, path, 120)
-    plt.close(figure)
 
 
 def draw_reliability(bins: dict[str, Reliability], title: str, path: str | Path) -> None:
@@ -242,9 +232,9 @@ def draw_reliability(bins: dict[str, Reliability], title: str, path: str | Path)
         title: What the faces are.
         path: Picture file to write.
     """
-    plt = _pyplot()
     shape = dict(sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1))
-    figure, axes = plt.subplots(2, len(bins), figsize=(3.1 * len(bins) + 0.5, 4.6), **shape)
+    figure = Figure(figsize=(3.1 * len(bins) + 0.5, 4.6))
+    axes = figure.subplots(2, len(bins), **shape)
     for (upper, lower), (name, found) in zip(axes.T, bins.items(), strict=True):
         count, confidence, accuracy = (t.numpy() for t in (found.count, found.confidence, found.accuracy))
         width, filled = 1 / len(count), count > 0
@@ -268,7 +258,6 @@ def draw_reliability(bins: dict[str, Reliability], title: str, path: str | Path)
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
     save_figure(figure, path, 120)
-    plt.close(figure)
 
 
 def _rgb(pictures: torch.Tensor) -> np.ndarray:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from fmpn_timm.priors import draw_sheet
 from .checkpoint import Checkpoints
 from .config import ORIGIN, TrainConfig
 from .data import Data, paired_faces, prepare_data
-from .evaluation import autocast, leave_out_broken, mean_masks, predict
+from .evaluation import gathered, joined, leave_out_broken, mean_masks, predict
 from .figures import Sheet, draw_confusion, sheet_of
 from .guards import LossGuard, Watch, out_of_memory
 from .metrics import summarize, versions
@@ -234,7 +234,7 @@ class Run:
         self.watch.faces = train
         train_loader = self._loader(train, per_step, train=True, with_mask=stage.masks, with_neutral=stage.neutral)
         sampler = train_loader.sampler
-        with_mask, with_neutral = (carried and stage.error is not None for carried in (stage.masks, stage.neutral))
+        with_mask, with_neutral = (carried and not stage.classifies for carried in (stage.masks, stage.neutral))
         valid_loader = self._loader(valid, per_step, False, with_mask, with_neutral)
         prepared = accelerator.prepare(stage.task, optimizer, train_loader, valid_loader)
         task, optimizer, train_loader, valid_loader = prepared
@@ -244,8 +244,8 @@ class Run:
         scheduler = _create_scheduler(config, optimizer.optimizer, updates, stage.epochs)
         ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
         self.evaluated = ema.module if ema else model
-        classifies = stage.error is None
-        self.mix = BatchMix(config.mixup, config.cutmix) if classifies and (config.mixup or config.cutmix) else None
+        mixed = stage.classifies and (config.mixup or config.cutmix)
+        self.mix = BatchMix(config.mixup, config.cutmix) if mixed else None
 
         if self.resumed_from and (self.done, self.batches) > (before, 0):
             accelerator.load_state(str(self.resumed_from))
@@ -263,7 +263,7 @@ class Run:
                 losses = self._epoch(title, task, train_loader, optimizer, scheduler, ema, update, clock)
                 row = {"stage": stage.name, "epoch": epoch + 1, "lr": scheduler.get_last_lr()[-1], **losses}
                 self._share_buffers()
-                if stage.error is not None:
+                if not stage.classifies:
                     row["valid_loss"] = self._error(stage, valid, valid_loader)
                 else:
                     metrics = self._evaluate(valid, valid_loader)
@@ -282,7 +282,7 @@ class Run:
             self._save(scheduler)
             self._stop_if(self.watch.asked())
         self.resumed_from = None
-        if stage.error is not None and ema:
+        if ema and not stage.classifies:
             model.load_state_dict(ema.module.state_dict())  # the next stage starts from the averaged weights
         model.requires_grad_(True)
 
@@ -420,15 +420,9 @@ class Run:
     def _error(self, stage: Stage, faces: FaceSet, loader: DataLoader) -> float:
         """Mean error of the validation faces, in a stage that does not classify yet."""
         self.evaluated.eval()
-        errors, labels = [], []
-        for batch in loader:
-            with autocast(self.accelerator, self.config.precision):
-                error = stage.error(self.evaluated, batch)
-            label = batch["label"].where(~batch["broken"], -1)
-            error, label = self.accelerator.gather_for_metrics((error.float(), label))
-            errors.append(error.cpu())
-            labels.append(label.cpu())
-        errors, _, _ = leave_out_broken(faces, torch.cat(errors), torch.cat(labels))
+        error = partial(stage.valid_error, self.evaluated)
+        errors, labels = joined(gathered(error, loader, self.accelerator, self.config.precision))
+        errors, _, _ = leave_out_broken(faces, errors, labels)
         return round(float(errors.mean()), 6)
 
     def _report(self, row: dict[str, Any]) -> None:
@@ -575,7 +569,7 @@ def _smaller_batch(config: TrainConfig, stage: Stage, title: str, per_step: int)
     said = f"Out of memory in {title}, with {per_step} faces a step on each process."
     if per_step == 1:
         return f"{said} Lower --size, or take a smaller --backbone."
-    option = "batch_size" if stage.error is None else "mask_batch_size"
+    option = "batch_size" if stage.classifies else "mask_batch_size"
     return (f"{said} Try {per_step // 2}: the same updates in smaller steps with --accumulate {2 * config.accumulate}, "
             f"or smaller ones with --{option} {stage.batch_size // 2}; under another --name, as a run keeps its own.")
 

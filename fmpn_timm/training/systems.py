@@ -53,8 +53,8 @@ class Stage:
         groups: Parameter groups of the optimiser; parameters that are in none stay as they are.
         masks: Whether the training batches carry prior masks.
         neutral: Whether they carry neutral faces; samples whose subject has none are left out then.
-        error: In a stage that does not classify yet, the error (B,) of the evaluated model on a validation batch, which
-            then carries what a training batch does; None where the class decides.
+        valid_error: In a stage that does not classify yet, the error (B,) of the evaluated model on a validation batch,
+            which then carries what a training batch does; None where the class decides.
     """
 
     name: str
@@ -65,7 +65,11 @@ class Stage:
     groups: list[dict[str, Any]]
     masks: bool = False
     neutral: bool = False
-    error: Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor] | None = None
+    valid_error: Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor] | None = None
+
+    @property
+    def classifies(self) -> bool:
+        return self.valid_error is None
 
 
 def create_stages(
@@ -237,7 +241,7 @@ def _fmpn_stages(config: TrainConfig, model: FMPN) -> list[Stage]:
     if with_prior and config.mask_epochs:
         groups = _groups(config, model.mask_generator, config.mask_lr)
         stages.append(Stage("mask", MaskTask(model), config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
-                            masks=True, error=mask_error))
+                            masks=True, valid_error=mask_error))
     groups = [
         *_groups(config, model.mask_generator, config.generator_lr if stages else config.lr),
         *_groups(config, model.fusion, config.lr),
@@ -261,7 +265,7 @@ def _derl_stages(config: TrainConfig, model: DeRL) -> list[Stage]:
             *_groups(config, model.generator, config.mask_lr), *_groups(config, task.discriminator, config.mask_lr)
         ]
         stages.append(Stage("neutral", task, config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
-                            neutral=True, error=neutral_error))
+                            neutral=True, valid_error=neutral_error))
     elif config.init is None:
         raise InputError("--mask_epochs 0 leaves DeRL's generator untrained: name a trained one with --init.")
     groups = [*_groups(config, model.local, config.lr), *_groups(config, model.head, config.lr)]  # not the generator
@@ -279,7 +283,7 @@ def _fn2en_stages(config: TrainConfig, model: FN2EN) -> list[Stage]:
         task = FeatureMatchTask(model, _create_teacher(config), config.teacher_map)
         groups = [*_groups(config, model.trunk, config.mask_lr), *_groups(config, task.adapt, config.mask_lr)]
         stages.append(Stage("features", task, config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
-                            error=task.error))
+                            valid_error=task.error))
     return stages + _classifier_stages(config, model)
 
 

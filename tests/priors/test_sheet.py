@@ -1,7 +1,6 @@
 """Tests of mask sets as pictures."""
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -39,9 +38,3 @@ def test_names_and_pairs_are_written(tmp_path):
     data = sheet(tmp_path / "data.png", 2, data="somewhere")
     assert plain.shape == pairs.shape == data.shape
     assert (plain != pairs).any() and (plain != data).any()
-
-
-def test_figures_are_closed(tmp_path):
-    before = plt.get_fignums()
-    sheet(tmp_path / "sheet.png", 3)
-    assert plt.get_fignums() == before

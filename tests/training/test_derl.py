@@ -141,7 +141,7 @@ def test_stages_train_the_generator_then_all_but_it(unet):
     assert trained[0] == generator | {id(p) for p in first.task.discriminator.parameters()}
     assert trained[1] == {id(p) for p in model.parameters()} - generator
     assert (first.name, first.neutral, second.name, second.neutral) == ("neutral", True, "residue", False)
-    assert first.error is not None and second.error is None
+    assert not first.classifies and second.classifies
 
 
 def test_options_reach_the_model_and_travel_with_it(config):

@@ -51,11 +51,13 @@ def test_embeddings_of_all_faces_in_order_and_their_picture(tmp_path):
     embeddings, labels = embed(model, batches, accelerator)
     assert embeddings.shape == (len(faces), 32)
     assert [faces.classes[k] for k in labels] == [s.expression for s in faces.samples]
+    torch.testing.assert_close(embed(model, loader(faces, 3), accelerator)[0], embeddings, rtol=1e-4, atol=1e-5)
     config = TrainConfig(output=str(tmp_path), name="run")
     config.folder.mkdir()
     for model in (small(), timm.create_model("fn2en", num_classes=8, pools=3)):
         draw_embeddings(model, batches, accelerator, faces.classes, "drawn valid", config)
-    assert (config.folder / "embedding.png").stat().st_size > 0
+        assert (config.folder / "embedding.png").stat().st_size > 0
+        (config.folder / "embedding.png").unlink()
 
 
 @pytest.mark.slow

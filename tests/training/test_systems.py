@@ -46,7 +46,7 @@ def test_generator_has_its_own_rate_after_stage_one(model, arm, expected):
 def test_stages(model, options, names):
     stages = create_stages(TrainConfig(**options), model, CLASSES, None)
     assert [stage.name for stage in stages] == names
-    assert [stage.error is None for stage in stages] == [name == "joint" for name in names]
+    assert [stage.classifies for stage in stages] == [name == "joint" for name in names]
     assert stages[-1].masks == (options["arm"] == "fmpn")
 
 
