@@ -32,8 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import fmpn_timm  # noqa: F401 registers the models
 from benchmarks.measure import interleaved, peak_memory, reset_peak, summary, write_json
 from benchmarks.reference import BACKBONES, reference_fmpn
-from fmpn_timm.tasks import FMPNTask
-from fmpn_timm.tasks.fmpn import ClassificationTask
+from fmpn_timm.tasks import ClassificationTask, FMPNTask
 
 PLAIN = "paper network, plain"
 GENERATORS = ("paper", "lite", "basis")

@@ -52,7 +52,6 @@ MATERIALS = ("M_Face", "M_BackHead", "M_GumsTongue", "M_Teeth", "M_ScleraLeft", 
 FACE, HEAD, GUMS, TEETH, LEFT_EYE, RIGHT_EYE = range(len(MATERIALS))
 EYES = (LEFT_EYE, RIGHT_EYE)
 
-IDENTITIES = 100
 LANDMARKS = 68
 CACHE_VERSION = 2
 EDGE = 1e-4  # tolerance of shares, so that no pixel falls between two triangles

@@ -13,7 +13,7 @@ from timm.task import TrainingTask
 from fmpn_timm.models import DeRL, to_grey
 from fmpn_timm.models.derl import Discriminator
 
-from .fmpn import Batch, ClassificationTask
+from .classification import Batch, ClassificationTask
 
 __all__ = ["DeexpressionTask", "ResidueTask", "neutral_error"]
 

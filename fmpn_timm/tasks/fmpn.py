@@ -11,61 +11,10 @@ from timm.task import TrainingTask
 
 from fmpn_timm.models import FMPN
 
-from .losses import CrossEntropy
+from .classification import Batch, ClassificationTask
 from .teacher import Distillation
 
-__all__ = ["ClassificationTask", "FMPNTask", "MaskTask", "mask_error"]
-
-Batch = dict[str, torch.Tensor]
-
-
-class ClassificationTask(TrainingTask):
-    """A plain classifier: the baseline arm, and equation (4).
-
-    Args:
-        model: Any timm classifier.
-        label_smoothing: Share of the target that is spread over all classes, in the default loss.
-        loss: A loss of ``tasks/losses.py``; cross entropy if None.
-        distillation: What makes of the batch's targets those that are learnt; None to learn the batch's own.
-    """
-
-    def __init__(
-            self,
-            model: nn.Module,
-            label_smoothing: float = 0.0,
-            loss: nn.Module | None = None,
-            distillation: Distillation | None = None,
-    ):
-        super().__init__(verbose=False)
-        self.model = model
-        self.loss = loss or CrossEntropy(label_smoothing)
-        self.distillation = distillation
-        self.with_embeddings = type(self.loss) is not CrossEntropy
-
-    def wanted(self, input: torch.Tensor, target: Batch) -> torch.Tensor:
-        """The class distributions (B, K) to learn of a batch."""
-        return target["target"] if self.distillation is None else self.distillation(input, target["target"])
-
-    def class_loss(self, embeddings: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and logits (B, K) of embeddings (B, D), against target distributions (B, K)."""
-        classifier = self.model.get_classifier()
-        logits = classifier(embeddings)
-        return self.loss(logits, embeddings, classifier.weight, target), logits
-
-    def forward(self, input: torch.Tensor, target: Batch) -> dict[str, torch.Tensor]:
-        """Loss and logits.
-
-        Args:
-            input: Faces (B, 3, H, W).
-            target: A batch of ``FaceDataset``.
-        """
-        wanted = self.wanted(input, target)
-        if not self.with_embeddings:
-            logits = self.model(input)
-            return {"loss": self.loss(logits, None, None, wanted), "output": logits}
-        embeddings = self.model.forward_head(self.model.forward_features(input), pre_logits=True)
-        loss, logits = self.class_loss(embeddings, wanted)
-        return {"loss": loss, "output": logits}
+__all__ = ["FMPNTask", "MaskTask", "mask_error"]
 
 
 class MaskTask(TrainingTask):
@@ -97,7 +46,6 @@ class FMPNTask(ClassificationTask):
         model: The network.
         mask_weight: lambda_1; with 0 this is the arm without the prior, and batches need no masks.
         class_weight: lambda_2.
-        label_smoothing: Share of the class target that is spread over all classes, in the default loss.
         loss: L_C, a loss of ``tasks/losses.py``; cross entropy if None.
         distillation: As for ``ClassificationTask``.
     """
@@ -107,11 +55,10 @@ class FMPNTask(ClassificationTask):
             model: FMPN,
             mask_weight: float = 0.1,
             class_weight: float = 1.0,
-            label_smoothing: float = 0.0,
             loss: nn.Module | None = None,
             distillation: Distillation | None = None,
     ):
-        super().__init__(model, label_smoothing, loss, distillation)
+        super().__init__(model, loss=loss, distillation=distillation)
         self.mask_weight = mask_weight
         self.class_weight = class_weight
 

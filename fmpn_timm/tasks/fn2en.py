@@ -9,12 +9,10 @@ import torch
 import torch.nn as nn
 from timm.task import TrainingTask
 
+from .classification import Batch
 from .teacher import Teacher, resize
 
 __all__ = ["FeatureMatchTask"]
-
-Batch = dict[str, torch.Tensor]
-
 
 class FeatureMatchTask(TrainingTask):
     """Stage 1: ``|g(I) - G(I)|_p^p``, as a mean over the elements, so that it does not depend on the maps' sizes.

@@ -202,9 +202,6 @@ class TrainConfig:
     compile: bool = False
     progress: bool = True
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def decisive(self) -> dict[str, Any]:
         """The options that decide what a run learns, JSON-serialisable."""
         options = {k: v for k, v in asdict(self).items() if k not in INDIFFERENT}
@@ -231,7 +228,7 @@ class TrainConfig:
         return Path(self.output) / self.name
 
 
-def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", default: str = "drawn") -> TrainConfig:
+def parse_config(args: Sequence[str] | None = None, prog: str = "train.py") -> TrainConfig:
     """Read a configuration from the command line.
 
     Args:
@@ -239,14 +236,13 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py", defa
             package; later options override it. With another ``--dataset`` than the file's, its ``data_options`` are
             dropped.
         prog: Name of the command in messages.
-        default: The configuration that stands where none is given.
     """
     args = list(sys.argv[1:] if args is None else args)
     parser = ArgumentParser(prog=prog, description="Train any arm: FMPN and its baselines, DeRL, FN2EN or MSCA.")
     parser.add_argument("--config", action="config", help=f"YAML file, or one of {', '.join(config_names())}")
     parser.add_class_arguments(TrainConfig)
     if not any(a == "--config" or a.startswith("--config=") for a in args):
-        args = ["--config", default, *args]
+        args = ["--config", "drawn", *args]
     args = _split_config(args)
     args = [str(CONFIGS / f"{a}.yaml") if before == "--config" and a in config_names() else a
             for before, a in zip(["", *args], args, strict=False)]

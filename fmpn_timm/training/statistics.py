@@ -18,6 +18,10 @@ except ImportError:
 
 __all__ = ["Difference", "clustered_bootstrap", "corrected_t_test", "mcnemar", "t_interval", "wilcoxon"]
 
+#: Coverage of all intervals.
+LEVEL = 0.95
+RESAMPLES = 5000
+
 
 class Difference(NamedTuple):
     """A mean difference, the ends of its interval, and the two-sided p-value of no difference."""
@@ -28,26 +32,25 @@ class Difference(NamedTuple):
     p: float
 
 
-def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Student's t interval of the mean.
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's t interval of the mean, 95 %.
 
     Takes the values for independent draws. The accuracies of folds are not, as their training sets overlap: the
     interval is somewhat too narrow, and no unbiased one exists (Bengio and Grandvalet, JMLR 5, 2004).
 
     Args:
         values: One value a fold.
-        level: Coverage.
 
     Returns:
         Its ends, or None for fewer than two values.
     """
     if len(values) < 2:
         return None
-    half = _quantile(level, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    half = _quantile(len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return float(np.mean(values) - half), float(np.mean(values) + half)
 
 
-def corrected_t_test(differences: Sequence[float], test_share: float, level: float = 0.95) -> Difference | None:
+def corrected_t_test(differences: Sequence[float], test_share: float) -> Difference | None:
     """Paired t test over folds with the corrected variance of Nadeau and Bengio (Machine Learning 52, 2003).
 
     The variance of the mean is ``(1/n + test/train) s^2`` in place of ``s^2 / n``, to make up for training sets that
@@ -57,7 +60,6 @@ def corrected_t_test(differences: Sequence[float], test_share: float, level: flo
     Args:
         differences: One difference a fold.
         test_share: Samples tested over samples learnt from.
-        level: Coverage of the interval.
 
     Returns:
         None for fewer than two differences, or if they do not vary: then there is no t.
@@ -67,7 +69,7 @@ def corrected_t_test(differences: Sequence[float], test_share: float, level: flo
         return None
     mean = float(np.mean(differences))
     error = float(np.sqrt((1 / n + test_share) * np.var(differences, ddof=1)))
-    half = _quantile(level, n - 1) * error
+    half = _quantile(n - 1) * error
     return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)))
 
 
@@ -100,11 +102,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
 def clustered_bootstrap(
         values: Sequence[float],
         clusters: Sequence[str],
-        level: float = 0.95,
-        resamples: int = 5000,
-        seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of a mean over samples, where whole clusters (subjects) are drawn.
+    """Percentile bootstrap interval, 95 %, of a mean over samples, where whole clusters (subjects) are drawn.
 
     It says how much the figure hangs on who was tested, given the trained models; how much they would vary with other
     training subjects it does not see.
@@ -112,9 +111,6 @@ def clustered_bootstrap(
     Args:
         values: One value a sample, such as 1 for right and 0 for wrong.
         clusters: Who each sample is of.
-        level: Coverage.
-        resamples: Number of bootstrap samples.
-        seed: Seed of the draws.
 
     Returns:
         Its ends, or None for fewer than two clusters.
@@ -123,14 +119,14 @@ def clustered_bootstrap(
     if len(names) < 2:
         return None
     sums, sizes = np.bincount(member, np.asarray(values, float)), np.bincount(member)
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for i in range(resamples):
+    rng = np.random.default_rng(0)
+    means = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
         drawn = rng.integers(len(names), size=len(names))
         means[i] = sums[drawn].sum() / sizes[drawn].sum()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def _quantile(level: float, degrees: int) -> float:
-    return float(stats.t.ppf((1 + level) / 2, degrees))
+def _quantile(degrees: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, degrees))
