@@ -488,12 +488,13 @@ def _of(result: dict) -> str:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from fmpn_timm.hub import load_model, temperature_of
+    from fmpn_timm.launched import is_first
     from fmpn_timm.training.evaluation import evaluate
 
     faces = _faces(options)
     result = evaluate(load_model(options.model), faces, temperature=temperature_of(options.model),
                       masks_path=options.masks, **_how(options))
-    if int(os.environ.get("RANK", 0)):
+    if not is_first():
         return
     result = {"model": options.model, **result}
     if options.json:
@@ -509,12 +510,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _calibrate(options: argparse.Namespace) -> None:
     from fmpn_timm.hub import load_model, model_folder
+    from fmpn_timm.launched import is_first
     from fmpn_timm.training.calibration import calibrate, keep_temperature
 
     folder = model_folder(options.model)
     faces = _faces(options)
     result = calibrate(load_model(options.model), faces, picture=options.picture, **_how(options))
-    if int(os.environ.get("RANK", 0)):
+    if not is_first():
         return
     kept = folder / "config.json" if folder else None
     if kept:
@@ -657,6 +659,7 @@ def _data_prepare(options: argparse.Namespace) -> None:
     from fmpn_timm.data.protocols import get_protocol
     from fmpn_timm.data.readers import read_faces
     from fmpn_timm.faces import FaceAligner
+    from fmpn_timm.launched import is_first
 
     protocol = get_protocol(options.name, options.protocol) if options.protocol else None
     if protocol and protocol.rule == "official":  # a row of a prepared set has one fold, and these have valid faces too
@@ -676,7 +679,7 @@ def _data_prepare(options: argparse.Namespace) -> None:
         entry = prepare_faces(
             faces, options.out, aligner, folds, options.root, options.shard_size, options.workers
         )
-        if int(os.environ.get("RANK", 0)):  # one process speaks for all that share the work
+        if not is_first():  # one process speaks for all that share the work
             continue
         print(f"{options.out}, {faces.split}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
               f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "

@@ -7,7 +7,7 @@ import torch
 
 from .errors import InputError
 
-__all__ = ["lost_process", "place", "wait"]
+__all__ = ["is_first", "lost_process", "place", "wait"]
 
 
 def place() -> tuple[int, int]:
@@ -16,6 +16,11 @@ def place() -> tuple[int, int]:
     if processes > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))  # for a slow one may lag far behind
     return int(os.environ.get("RANK", 0)) if processes > 1 else 0, processes
+
+
+def is_first() -> bool:
+    """Whether this is the only process, or the one of several that speaks for all."""
+    return int(os.environ.get("RANK", 0)) == 0
 
 
 def wait(processes: int) -> None:

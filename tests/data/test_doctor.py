@@ -323,13 +323,13 @@ def test_options_that_no_reader_takes(option, capsys):
 
 def test_published_table():
     """Sums that the publications give beside their parts."""
-    sizes = {(p.dataset, p.split, *p.options.values()): p.samples for p in PUBLISHED}
+    sizes = {(p.dataset, p.split, *p.options.values()): p.samples for p in PUBLISHED if "levels" not in p.options}
     assert sizes["affectnet", "train", 8, None] == 287651 and sizes["affectnet", "train", 7, None] == 283901
     assert [sizes["fer2013", s] for s in ("train", "valid", "test")] == [28709, 3589, 3589]
     assert [sizes["rafdb", s] for s in ("train", "test")] == [12271, 3068]
     assert [sizes["sfew", s] for s in ("train", "valid")] == [958, 436]
     assert sizes["ckplus", "all", 7, 3] == 981 and sizes["jaffe", "all"] == 213 and sizes["oulu_casia", "all"] == 1440
-    assert max(Counter((p.dataset, p.split, *p.options.items()) for p in PUBLISHED).values()) == 1
+    assert max(Counter((p.dataset, p.split, str(p.options)) for p in PUBLISHED).values()) == 1
 
 
 def test_command(root, capsys):

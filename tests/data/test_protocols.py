@@ -9,6 +9,7 @@ import pytest
 from fmpn_timm import cli
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.protocols import PROTOCOLS, Protocol, file_names, get_protocol
+from fmpn_timm.data.published import published as published_sizes
 from fmpn_timm.data.readers import READERS
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
@@ -36,9 +37,8 @@ def test_protocols_are_sound(protocol):
     assert protocol.rule in ("subjects", "one subject", "official")
     assert protocol.numbering in ("ascending", "descending")
     assert protocol.classes == tuple(name for name in EXPRESSIONS if name in protocol.classes)
-    per_class = protocol.counts.get("per_class")
-    if per_class:
-        assert set(per_class) == set(protocol.classes) and sum(per_class.values()) == protocol.counts["samples"]
+    for size in published_sizes(protocol.dataset, "all", protocol.options):
+        assert size.per_class is None or set(size.per_class) == set(protocol.classes)
     assert get_protocol(protocol.dataset, protocol.name) is protocol
 
 
@@ -201,9 +201,10 @@ class TestPublishedFolds:
         names = file_names(faces)
         for n, fold in protocol.cut(faces).items():
             assert {names[s.source] for s in fold.train.samples} == published(folder, "train")[str(n)]
-        counts = {"samples": len(faces), "subjects": len(who(faces.samples)),
-                  "sequences": len({(s.subject, s.sequence) for s in faces.samples}), "per_class": faces.per_class()}
-        assert {k: v for k, v in counts.items() if k in protocol.counts} == protocol.counts
+        size = published_sizes(name, "all", faces.options)[0]
+        assert (len(faces), len(who(faces.samples))) == (size.samples, size.subjects)
+        assert len({(s.subject, s.sequence) for s in faces.samples}) == {"ckplus": 327, "mmi": 208}[name]
+        assert size.per_class in (None, faces.per_class())
         codes = labels_of(folder)
         seven = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
         authors = dict(enumerate(seven, 1)) if name == "ckplus" else dict(enumerate((seven[0], *seven[2:])))
@@ -212,6 +213,7 @@ class TestPublishedFolds:
             for other in ("fn2en-8", "fn2en-6"):
                 protocol = get_protocol(name, other)
                 faces = protocol.read(tmp_path)
-                assert (len(faces), faces.per_class()) == (protocol.counts["samples"], protocol.counts["per_class"])
+                size = published_sizes(name, "all", faces.options)[0]
+                assert (len(faces), faces.per_class()) == (size.samples, size.per_class)
         else:
             assert faces.options["left_out"] == {"not published": 5}
