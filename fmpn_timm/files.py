@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from .errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "os_errors", "partial_name", "portable", "save_figure", "sha256", "whole", "write_text"]
+__all__ = ["FULL", "os_errors", "partial_name", "portable", "save_figure", "sha256", "whole", "write_json",
+           "write_text"]
 
 #: Numbers of the errors of a disk that has no room.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -61,6 +63,11 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file, UTF-8, whole or not at all."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file, indented, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def save_figure(figure: "Figure", path: str | Path, dpi: int = 110) -> None:

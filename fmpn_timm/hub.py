@@ -31,7 +31,7 @@ from torch import nn
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
-from fmpn_timm.files import os_errors, sha256
+from fmpn_timm.files import os_errors, sha256, write_json
 from fmpn_timm.models._published import weights_source
 
 __all__ = [
@@ -96,7 +96,7 @@ def save_model(
         config = read_config(partial / "config.json")
         config.get("model_args", {}).pop("num_classes", None)
         for name, content in {"config.json": config, **(files or {})}.items():
-            (partial / name).write_text(json.dumps(content, indent=2))
+            write_json(partial / name, content)
         if folder.exists():
             old = folder.with_name(f".{folder.name}.old")
             shutil.rmtree(old, ignore_errors=True)

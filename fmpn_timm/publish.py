@@ -1,6 +1,5 @@
 """Publish a trained model: a folder with weights, config, card, masks and pictures, and its upload to the Hub."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from . import zoo
 from .card import benchmark_results, model_card
 from .errors import InputError
-from .files import portable, whole
+from .files import portable, whole, write_json
 from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, may_replace, read_config
 from .priors import MaskSet
 from .version import __version__
@@ -168,10 +167,10 @@ def _stage(
     if run or (model / "results.json").is_file():
         summary = read_config(run / "summary.json" if run else model / "results.json")
     config = _complete_config(read_config(model / "config.json"), summary, folder)
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
     _check_model(folder, model)
     if (model / "results.json").is_file():
-        _write_json(folder / "results.json", portable(read_config(model / "results.json")))
+        write_json(folder / "results.json", portable(read_config(model / "results.json")))
     if benchmark:
         if "metrics" not in summary:
             raise InputError(f"--benchmark {benchmark}: {source} has no results to report.")
@@ -267,7 +266,3 @@ def _reason(error: BaseException, repo_id: str) -> str:
     if status is not None or isinstance(error, ValueError):
         return f"the Hub refused it ({said})."
     return f"the Hub is out of reach ({said}): check the network, and HF_HUB_OFFLINE."
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2), encoding="utf-8")

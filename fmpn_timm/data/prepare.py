@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import AlignedFace, AlignedFaces, FaceAligner
-from fmpn_timm.files import whole, write_text
+from fmpn_timm.files import whole, write_json
 from fmpn_timm.launched import place, wait
 
 from .samples import FaceSet, Sample, relative_source
@@ -124,7 +124,7 @@ def _start(out: Path, split: str, entry: dict, faces: FaceSet, recipe: dict | No
         raise InputError(f"{out} was prepared with {', '.join(differ)}: give the same options, or a new folder.")
     info["splits"][split] = entry
     out.mkdir(parents=True, exist_ok=True)
-    _write_json(path, info)
+    write_json(path, info)
     return info
 
 
@@ -279,12 +279,12 @@ def _finish(
         for path in paths:
             path.unlink()
         del info["splits"][split]
-        _write_json(out / "prepared.json", info)
+        write_json(out / "prepared.json", info)
         raise InputError(f"{faces.dataset} {faces.split}: no face in any of {pictures} pictures, see "
                          f"{out / 'skipped.csv'}. Is the detector the right one? --as-is takes pictures as they are.")
     draw_contact_sheet(_examples(paths, faces.classes), out / f"{split}.png", f"{faces.dataset} {faces.split}")
     info["splits"][split] = entry | {"complete": True}
-    _write_json(out / "prepared.json", info)
+    write_json(out / "prepared.json", info)
 
 
 def _summary(paths: Sequence[Path], classes: tuple[str, ...]) -> dict[str, Any]:
@@ -383,10 +383,6 @@ def read_info(root: Path) -> dict[str, Any]:
     except (ValueError, AttributeError) as error:
         problem = str(error)
     raise InputError(f"{path} is damaged ({problem}): get it again, or prepare the set anew in another folder.")
-
-
-def _write_json(path: Path, content: dict) -> None:
-    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def is_utf8(name: str) -> bool:

@@ -4,7 +4,6 @@ Guo, Pleiss, Sun, Weinberger, `On Calibration of Modern Neural Networks`, ICML 2
 https://arxiv.org/abs/1706.04599
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import nn
 
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
-from fmpn_timm.files import write_text
+from fmpn_timm.files import write_json
 from fmpn_timm.hub import read_config
 
 from .evaluation import answer
@@ -155,6 +154,6 @@ def keep_temperature(folder: str | Path, result: dict[str, Any]) -> None:
     config = read_config(path)
     fitted = {"temperature": result["temperature"], "calibration": {key: result[key] for key in PROVENANCE}}
     try:
-        write_text(path, json.dumps({**config, **fitted}, indent=2))
+        write_json(path, {**config, **fitted})
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): calibrate a copy of the folder.") from error

@@ -24,7 +24,7 @@ from filelock import FileLock
 
 from fmpn_timm.data.protocols import PROTOCOLS
 from fmpn_timm.errors import InputError
-from fmpn_timm.files import write_text
+from fmpn_timm.files import write_json, write_text
 
 from .config import TrainConfig
 from .data import find_folds
@@ -198,7 +198,7 @@ def report(folder: Path) -> dict[str, Any]:
             _draw(folder, plan, found)
             write_text(folder / "table.tex", _text(plan, found, latex=True) + "\n")
         write_text(folder / "table.md", found["text"] + "\n")
-        write_text(folder / "crossval.json", json.dumps(found, indent=1) + "\n")
+        write_json(folder / "crossval.json", found)
     return found
 
 
@@ -291,7 +291,7 @@ def _enter(folder: Path, plan: Plan) -> None:
                 seeds=tuple(sorted({*before.seeds, *plan.seeds})),
                 arms=tuple(sort_arms({*before.arms, *plan.arms})),
             )
-        write_text(_plan_path(folder), json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+        write_json(_plan_path(folder), dataclasses.asdict(plan))
 
 
 # Claims: which process trains a run.

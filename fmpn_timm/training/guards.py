@@ -1,6 +1,5 @@
 """What tells that a run goes wrong, and stops it on all processes: losses, broken pictures, signals, memory."""
 
-import json
 import math
 import statistics
 import sys
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
-from fmpn_timm.files import write_text
+from fmpn_timm.files import write_json
 from fmpn_timm.interrupt import Interrupt
 
 from .config import TrainConfig
@@ -116,7 +115,7 @@ class Watch:
         batch = gather_object([{"loss": [str(loss) for loss in losses], "gradient_norm": str(norm), "faces": faces}])
         file = self.config.folder / "bad_batch.json"
         if self.accelerator.is_main_process:
-            write_text(file, json.dumps({"title": title, "processes": batch}, indent=1))
+            write_json(file, {"title": title, "processes": batch})
 
         def badness(process: dict) -> float:
             return max(abs(loss) if math.isfinite(loss) else math.inf for loss in map(float, process["loss"]))
@@ -135,7 +134,7 @@ class Watch:
             last = self.broken[samples[i].source] = _what_is_broken(samples[i], self.faces)
         file = self.config.folder / "skipped.json"
         if self.accelerator.is_main_process:
-            write_text(file, json.dumps(self.skipped(), indent=1))
+            write_json(file, self.skipped())
         said = f"{len(self.broken)} of {len(samples)} training faces are broken, the last one: {last}"
         if len(self.broken) > limit * len(samples):
             raise InputError(f"{said} That is more than --max_broken {limit:g}. {file} lists them: mend them, then go "

@@ -29,7 +29,7 @@ from fmpn_timm.data.sampler import EpochSampler, mix_seeds
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.transforms import LoadSize, eval_transform, train_transform
 from fmpn_timm.errors import InputError
-from fmpn_timm.files import FULL, portable, write_text
+from fmpn_timm.files import FULL, portable, write_json, write_text
 from fmpn_timm.hub import save_model
 from fmpn_timm.interrupt import Interrupt, ignore_signals
 from fmpn_timm.launched import lost_process
@@ -133,7 +133,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
     if state:
         _check_unchanged(checkpoint, state["config"], _comparable(config, accelerator))
     if accelerator.is_main_process:
-        write_text(config.folder / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
+        write_json(config.folder / "config.json", dataclasses.asdict(config))
     data = prepare_data(config, accelerator)
     model = create_model(config, data.classes, data.train.recipe, data.priors)
     if config.sync_bn:
@@ -493,7 +493,7 @@ class Run:
                 data.priors.save(folder / "model" / "priors.safetensors")
             said = predictions_csv(shown, logits, labels, data.classes, config.root)
             write_text(folder / "predictions.csv", said)
-            write_text(folder / "summary.json", json.dumps(summary, indent=2))
+            write_json(folder / "summary.json", summary)
         accelerator.wait_for_everyone()
         return summary
 

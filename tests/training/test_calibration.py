@@ -137,7 +137,7 @@ def test_folder_that_cannot_be_written(folder, answers, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = (folder / "config.json").read_text()
-    monkeypatch.setattr(calibration, "write_text", full)
+    monkeypatch.setattr(calibration, "write_json", full)
     with pytest.raises(SystemExit, match="config.json cannot be written .No space left"):
         cli.main(["calibrate", str(folder), *COMMAND])
     assert (folder / "config.json").read_text() == before
