@@ -203,6 +203,11 @@ def command_parser() -> argparse.ArgumentParser:
     form.add_argument("--markdown", action="store_true", help="print the table of docs/models.md")
     models.set_defaults(run=_models)
 
+    average = commands.add_parser("average", help="average the weights of models, one trained on from another")
+    average.add_argument("models", nargs="+", metavar="MODEL", help=MODEL)
+    average.add_argument("--out", type=Path, required=True, help="model folder to write")
+    average.set_defaults(run=_average)
+
     fetch = commands.add_parser("fetch", help="fetch a model and the detector of its recipe, to predict offline later")
     fetch.add_argument("model", nargs="?", help=f"{MODEL} (default: the one that comes with the package)")
     fetch.set_defaults(run=_fetch)
@@ -579,6 +584,13 @@ def _models(options: argparse.Namespace) -> None:
         for row in rows:
             figures = f"{row['input_size'][-1]:5}  {row['parameters'] / 1e6:8.2f} M  {row['gmacs']:7.2f}"
             print(f"{row['name']:{width}}  {figures}  {row['weights']}")
+
+
+def _average(options: argparse.Namespace) -> None:
+    from fmpn_timm.average import average_models
+
+    average_models(options.models, options.out)
+    print(f"{options.out}: the mean of {len(options.models)} models. Calibrate it: fmpn calibrate {options.out} ...")
 
 
 def _fetch(options: argparse.Namespace) -> None:

@@ -27,7 +27,9 @@ def offline(monkeypatch):
 def test_it_is_small_and_the_same_as_what_is_published():
     packaged, published = (place / DEFAULT_MODEL for place in (zoo.PACKAGED, zoo.CHECKOUT))
     assert sum(path.stat().st_size for path in packaged.iterdir()) < 12e6
-    for name in ("config.json", "model.safetensors"):
+    provenance = {"README.md", "results.json", "priors.safetensors"}  # whose data, and under what terms
+    assert {path.name for path in packaged.iterdir()} == {"config.json", "model.safetensors", *provenance}
+    for name in (path.name for path in packaged.iterdir()):
         hashes = {hashlib.sha256((folder / name).read_bytes()).digest() for folder in (packaged, published)}
         assert len(hashes) == 1, name
 

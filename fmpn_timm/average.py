@@ -1,0 +1,58 @@
+"""One model from several: the mean of their weights.
+
+`Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference time`
+(Wortsman et al., ICML 2022) - https://arxiv.org/abs/2203.05482. It works for models that were trained on from the same
+weights, such as one run and a run that went on from it; the mean of others is of no use.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from fmpn_timm.errors import InputError
+from fmpn_timm.hub import class_names, load_model, may_replace, model_folder, recipe_of, save_model
+
+__all__ = ["average_models"]
+
+
+def average_models(names: Sequence[str], out: str | Path) -> nn.Module:
+    """Write a model folder with the mean of the weights of several models.
+
+    Everything else is the first one's: configuration, recipe and prior masks. Its temperature is left out: calibrate
+    the new one.
+
+    Args:
+        names: Two or more models, as ``load_model`` takes them.
+        out: Folder to write; a model folder that was there is replaced.
+
+    Raises:
+        InputError: There are fewer than two, they differ in architecture, sizes, classes or recipe, or ``out`` is there
+            already and no model folder, or cannot be written.
+    """
+    out = Path(out)
+    if len(names) < 2:
+        raise InputError("An average needs two models or more.")
+    if not may_replace(out):
+        raise InputError(f"--out {out} is there already and is no model folder: give another name.")
+    model = load_model(names[0])
+    classes, recipe, total = class_names(model), recipe_of(names[0]), model.state_dict()
+    for name in names[1:]:
+        other = load_model(name)
+        weights = other.state_dict()
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in total.items()}:
+            raise InputError(f"{name} is of another architecture or size than {names[0]}.")
+        if class_names(other) != classes or recipe_of(name) != recipe:
+            raise InputError(f"{name} has other classes than {names[0]}, or faces cut in another way.")
+        total = {k: v + weights[k] if v.is_floating_point() else v for k, v in total.items()}
+    model.load_state_dict({k: v / len(names) if v.is_floating_point() else v for k, v in total.items()})
+    cfg = model.pretrained_cfg
+    try:
+        save_model(model, out, classes, cfg["input_size"][-1], cfg["crop_pct"], recipe=recipe)
+        masks = (model_folder(names[0]) or Path()) / "priors.safetensors"
+        if masks.is_file():
+            shutil.copyfile(masks, out / masks.name)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written ({error.strerror}): give a folder that can be.") from error
+    return model
