@@ -1,6 +1,8 @@
 """Tests of optimised models: they compute what the model computes, and leave it alone."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -194,3 +196,9 @@ def test_compiled_for_any_batch(precision, tolerance):
         for theirs, ours in zip(model.forward_motion(faces), fast.forward_motion(faces), strict=True):
             assert ours.dtype == torch.float32
             torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * max(theirs.abs().max().item(), 1))
+
+
+def test_it_needs_no_import_of_its_own():
+    command = "import fmpn_timm; print(fmpn_timm.inference.optimize.__name__, fmpn_timm.priors.MaskSet.__name__)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["optimize", "MaskSet"]

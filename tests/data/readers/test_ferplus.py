@@ -200,6 +200,13 @@ def test_broken_picture_is_named(folders):
         sample.picture()
 
 
+def test_an_empty_line_is_no_face(folders):
+    before = len(read_ferplus(folders))
+    with open(folders / "FER2013Train" / "label.csv", "a") as file:
+        file.write("\n")
+    assert len(read_ferplus(folders)) == before
+
+
 def test_no_labelled_face(tmp_path):
     write_folders(tmp_path, {"train": [row for row in ROWS if row[0] == "unknown_wins.png"]})
     with pytest.raises(InputError, match=r"no labelled face in split 'train'.*again"):

@@ -219,3 +219,12 @@ def test_wrong_root(root):
                            (root / "Sessions/2", "is two levels too low")):
         with pytest.raises(InputError, match=f"{wrong} {message}: give {root}\\."):
             read_mmi(wrong)
+
+
+def test_sequences_of_which_none_is_published(root):
+    for session in (root / "Sessions").iterdir():
+        for video in session.glob("*.avi"):
+            if video.stem.upper().replace("-", "_") in published_peaks():
+                video.unlink()
+    with pytest.raises(InputError, match=r"none of its 2 labelled sequences is one of the published .*sequences=all"):
+        read_mmi(root)
