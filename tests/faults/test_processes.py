@@ -100,7 +100,7 @@ def launch(config: TrainConfig, launcher: list[str], **environ: str) -> subproce
     """A launcher on one machine, as its user starts it."""
     file = Path(config.output) / f"{config.name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(config.as_dict()))
+    file.write_text(json.dumps(dataclasses.asdict(config)))
     command = [sys.executable, "-m", *launcher, str(ROOT / "train.py"), "--config", str(file)]
     environ = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environ
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
