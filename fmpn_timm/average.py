@@ -20,8 +20,8 @@ __all__ = ["average_models"]
 def average_models(names: Sequence[str], out: str | Path) -> nn.Module:
     """Write a model folder with the mean of the weights of several models.
 
-    Everything else is the first one's: configuration, recipe and prior masks. Its temperature is left out: calibrate
-    the new one.
+    Everything else is the first one's: configuration, recipe and, where it is a folder, prior masks. Its temperature is
+    left out: calibrate the new one.
 
     Args:
         names: Two or more models, as ``load_model`` takes them.
@@ -50,9 +50,9 @@ def average_models(names: Sequence[str], out: str | Path) -> nn.Module:
     cfg = model.pretrained_cfg
     try:
         save_model(model, out, classes, cfg["input_size"][-1], cfg["crop_pct"], recipe=recipe)
-        masks = (model_folder(names[0]) or Path()) / "priors.safetensors"
-        if masks.is_file():
-            shutil.copyfile(masks, out / masks.name)
+        folder = model_folder(names[0])
+        if folder and (folder / "priors.safetensors").is_file():
+            shutil.copyfile(folder / "priors.safetensors", out / "priors.safetensors")
     except OSError as error:
         raise InputError(f"--out {out} cannot be written ({error.strerror}): give a folder that can be.") from error
     return model

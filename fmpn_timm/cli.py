@@ -64,8 +64,8 @@ def _guarded(run: Callable[[], None]) -> None:
             raise
         from fmpn_timm.files import FULL
 
-        mend = " Make room, then run the same command again." if error.errno in FULL else ""
-        sys.exit(f"error: {error.filename}: {(error.strerror or str(error)).lower()}.{mend}")
+        mend = "Make room" if error.errno in FULL else "Give another path, or see to who may use this one"
+        sys.exit(f"error: {error.filename}: {(error.strerror or str(error)).lower()}. {mend}, then run it again.")
     except KeyboardInterrupt as interrupt:
         print(f"\nInterrupted. {interrupt}", file=sys.stderr)
         sys.exit(130)

@@ -115,7 +115,7 @@ def may_replace(folder: Path) -> bool:
         return True
     if not folder.is_dir():
         return False
-    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file() or not any(folder.iterdir())
+    return (folder / "config.json").is_file() and (folder / WEIGHTS).is_file() or not any(folder.iterdir())
 
 
 def load_model(name: str, **kwargs: Any) -> nn.Module:

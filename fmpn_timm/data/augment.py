@@ -1,4 +1,5 @@
-"""Augmentation of whole batches on the device that trains, in place of one face after the other where they are loaded.
+"""Augmentation of whole batches on the device that trains, in place of one face after the other where they are loaded;
+and faces mixed with one another, which takes a batch wherever it was augmented.
 
 Crop, flip, turn, zoom and shift are one resampling. What is drawn for a face follows from its seed alone, as in
 ``FaceDataset``; the numbers are not those that ``train_transform`` would draw, and masks are resampled smoothly where

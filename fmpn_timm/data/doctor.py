@@ -254,7 +254,7 @@ def _odd_folders(root: Path, faces: Sequence[FaceSet]) -> Iterator[dict[str, Any
             if not counts.get(canonical(folder.name)):
                 yield _finding(folder, "holds no picture", "Fill it, or delete it.")
             others = [str(path) for path in sorted(folder.rglob("*"))
-                      if path.is_file() and str(path) not in read and not _is_left_behind(path.relative_to(folder))]
+                      if str(path) not in read and path.is_file() and not _is_left_behind(path.relative_to(folder))]
             if others:
                 more = f", nor are {len(others) - 1} others of its class" if others[1:] else ""
                 mend = "Save it as PNG or JPEG if it is one, or remove it."

@@ -14,10 +14,10 @@ from .video import VIDEOS, read_camera, read_video
 
 __all__ = ["PICTURES", "Frame", "Source", "frames", "list_sources"]
 
+HEIC = (".heic", ".heif")  # not read, but not passed over in silence either
 #: Files of a folder that are pictures.
 PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
-            ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif")
-HEIC = (".heic", ".heif")  # these are not read, but not passed over in silence either
+            ".pbm", ".pnm", ".jp2", ".avif", *HEIC)
 CAMERA = re.compile(r"(?:camera:)?(\d{1,3})")
 
 

@@ -108,14 +108,13 @@ class FMPN(OnBackbone):
         self.grad_checkpointing = False
 
         generator_cls, width, blocks = GENERATORS[generator]
+        width = width if generator_width is None else generator_width
+        blocks = blocks if generator_blocks is None else generator_blocks
+        kwargs = {**_generator_defaults(generator, cfg, num_classes), **(generator_kwargs or {})}
         self.generator_args = dict(
-            generator=generator,
-            generator_width=width if generator_width is None else generator_width,
-            generator_blocks=blocks if generator_blocks is None else generator_blocks,
-            generator_kwargs={**_generator_defaults(generator, cfg, num_classes), **(generator_kwargs or {})},
+            generator=generator, generator_width=width, generator_blocks=blocks, generator_kwargs=kwargs
         )
-        _, *size, kwargs = self.generator_args.values()
-        self.mask_generator = generator_cls(*size, **kwargs, **dd)
+        self.mask_generator = generator_cls(width, blocks, **kwargs, **dd)
         self.fusion = PriorFusion(in_chans, fusion_init, **dd)
         self.backbone = timm.create_model(
             backbone,

@@ -14,6 +14,7 @@ from .teacher import Teacher, resize
 
 __all__ = ["FeatureMatchTask"]
 
+
 class FeatureMatchTask(TrainingTask):
     """Stage 1: ``|g(I) - G(I)|_p^p``, as a mean over the elements, so that it does not depend on the maps' sizes.
 

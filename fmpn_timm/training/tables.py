@@ -24,11 +24,14 @@ __all__ = [
 ARMS = {"cnn": "CNN (backbone alone)", "no_prior": "FMPN without L_M", "fmpn": "FMPN"}
 
 CKPLUS, MMI, AFFECTNET = ("ckplus", "fmpn"), ("mmi", "fmpn"), ("affectnet", None)
-CLASSES = {AFFECTNET: 7}  # of a data set that others report with more or fewer
 OULU, BU3DFE, BP4D = ("oulu_casia", "vl-strong"), ("bu3dfe", "derl"), ("bp4d", "derl")
 
 MSCA = ("the abstract of Wen, Zhou, Gan, Luo, a multiscale network with channel-wise self-attention and center cosine "
         "loss, 2024 (of AffectNet it does not say how many classes)")
+
+
+#: How many classes the published figures are of, where a data set is read with different numbers of them.
+CLASSES = {AFFECTNET: 7}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ CLASSES = tuple(e for e in EXPRESSIONS if e in CODES)
 COLUMNS = ("emotion", "pixels", "Usage")
 TABLES = ("fer2013.csv", "icml_face_data.csv")
 FOLDERS = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
-FOLDER_NAMES = sum(FOLDERS.values(), ())
+INNER = "|".join(sum(FOLDERS.values(), ()))  # names of folders inside
 AGAIN = "Use FER2013's own file unchanged."
 
 #: How a photo is cut so that its face lies as FER2013's do. They were cropped roughly, not aligned: the reference is
@@ -61,7 +61,7 @@ def read_fer2013(root: str | Path, split: str = "train") -> FaceSet:
         InputError: Wrong root or split, wrong columns, an unknown code or class folder, or swapped codes.
     """
     check_choice("FER2013", "split", split, SPLITS)
-    root = find_root(root, "FER2013", _holds, "fer2013.csv or the folders train and test", "|".join(FOLDER_NAMES))
+    root = find_root(root, "FER2013", _holds, "fer2013.csv or the folders train and test", INNER)
     table = next((root / name for name in TABLES if (root / name).is_file()), None)
     if table is not None:
         faces = FaceSet("fer2013", split, CLASSES, _from_table(table, split), {"layout": "csv"}, recipe=FER2013_RECIPE)

@@ -24,8 +24,7 @@ FOLDERS = {
             f"{name}/{name}_Aligned_Faces_new")
     for split, name in (("train", "Train"), ("valid", "Val"))
 }
-#: Names of folders inside: of splits, and of classes in them.
-INNER = "|".join({part for paths in FOLDERS.values() for path in paths for part in path.split("/")} | {r"[A-Za-z]+"})
+INNER = "[A-Za-z_]+"  # names of folders inside: of splits, and of classes in them
 
 
 def read_sfew(root: str | Path, split: str = "train") -> FaceSet:
