@@ -76,8 +76,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
     config = config.of_arm(config.arm)
     if config.batch_size % config.accumulate:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
-    if config.epochs < 1:
-        raise InputError(f"--epochs {config.epochs}: a run has at least one, of which the best is kept.")
+    if config.epochs < 0:
+        raise InputError(f"--epochs {config.epochs}: give 1 or more, or 0 to report on weights as they are.")
+    if config.epochs == 0 and config.init is None:
+        raise InputError("--epochs 0 reports on weights as they are: name them with --init, or train for some.")
     if not 0 <= config.seed < 2**32:
         raise InputError(f"--seed {config.seed}: give a number from 0 to {2**32 - 1}.")
     if min(config.mixup, config.cutmix) < 0:
@@ -440,10 +442,11 @@ class Run:
         write_text(self.config.folder / "summary.csv", text.getvalue())
 
     def finish(self) -> dict[str, Any]:
-        """Load the best epoch, look at the test split, write results, pictures and the model folder."""
+        """Load the best epoch, if any, look at the test split, write results, pictures and the model folder."""
         config, accelerator, data, model = self.config, self.accelerator, self.data, self.model
         accelerator.wait_for_everyone()
-        self.checkpoints.load_best(self.best, model)
+        if self.best:
+            self.checkpoints.load_best(self.best, model)
         self.evaluated = model.to(accelerator.device)
         batch_size = config.batch_size // config.accumulate // accelerator.num_processes
 
@@ -462,7 +465,7 @@ class Run:
             "skipped": self.watch.skipped(),
             "seed": config.seed,
             "arm": config.arm,
-            "best_epoch": self.history[self.best - 1]["epoch"],
+            "best_epoch": self.history[self.best - 1]["epoch"] if self.best else 0,
             "metrics": reported,
             "valid": valid,
             "recipe": data.train.recipe and data.train.recipe.as_dict(),

@@ -13,6 +13,7 @@ import torch
 
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.errors import InputError
+from fmpn_timm.hub import results_of
 from fmpn_timm.priors import MaskSet
 from fmpn_timm.training import TrainConfig, data, loop, train
 from fmpn_timm.training.evaluation import evaluate
@@ -305,7 +306,8 @@ def test_full_disk_beside_the_checkpoints_is_named(config, monkeypatch):
         (dict(batch_size=9, accumulate=2), "multiple of --accumulate"),
         (dict(mask_batch_size=9, accumulate=2), "stage mask, 9 faces, must be a multiple of 1 proc"),
         (dict(batch_size=64), "lower --batch_size"),
-        (dict(epochs=0), "--epochs 0: a run has at least one"),
+        (dict(epochs=0), "--epochs 0 reports on weights as they are: name them with --init"),
+        (dict(epochs=-1), "--epochs -1: give 1 or more"),
         (dict(size=64, load_size=48), "--load_size 48"),
         (dict(mask_box=(0.5, 0.0, 0.2, 1.0)), "mask_box"),
         (dict(init="fmpn_resnet18"), "fmpn_resnet18"),
@@ -375,6 +377,17 @@ def test_fine_tuning_from_a_saved_model(config):
     before, after = weights(config), weights(tuned)
     parameters = [k for k in before if "running" not in k and "num_batches" not in k]
     assert all(torch.equal(before[k], after[k]) for k in parameters)
+
+
+def test_no_epochs_report_on_weights_as_they_are(config):
+    trained = train(dataclasses.replace(config, mask_epochs=0, epochs=1))
+    as_is = dataclasses.replace(
+        config, name="as-is", init=f"local-dir:{config.folder / 'model'}", mask_epochs=0, epochs=0)
+    summary = train(as_is)
+    assert summary["metrics"] == trained["metrics"] and summary["best_epoch"] == 0
+    assert all(torch.equal(value, weights(config)[name]) for name, value in weights(as_is).items())
+    assert results_of(str(as_is.folder / "model"))["metrics"] == summary["metrics"]
+    assert (as_is.folder / "confusion.png").is_file() and (as_is.folder / "mean_masks.png").is_file()
 
 
 def test_a_classifier_gives_its_weights_to_the_backbone(config):
