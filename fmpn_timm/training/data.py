@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from fmpn_timm.data.protocols import PROTOCOLS, Fold, get_protocol
@@ -15,7 +16,7 @@ from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.splits import split_by_subject
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import FRAMING, check_recipe
-from fmpn_timm.priors import MaskSet, build_masks, draw_sheet
+from fmpn_timm.priors import MaskSet, build_masks
 
 from .config import TrainConfig
 
@@ -24,13 +25,23 @@ __all__ = ["Data", "Folds", "find_folds", "paired_faces", "prepare_data"]
 
 @dataclass
 class Data:
-    """The splits and the prior masks of a run."""
+    """The splits and the prior masks of a run.
+
+    Attributes:
+        train: What it learns from.
+        valid: What it selects on.
+        test: What it reports on; None for ``valid``.
+        classes: Class names in the order of labels.
+        priors: Its prior masks; None if it has none.
+        masks: The same (K, L, L), laid where they are in its faces, of L = ``load_size`` pixels.
+    """
 
     train: FaceSet
     valid: FaceSet
     test: FaceSet | None
     classes: tuple[str, ...]
     priors: MaskSet | None
+    masks: torch.Tensor | None
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -101,8 +112,7 @@ def find_folds(config: TrainConfig) -> Folds:
 def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
     """Read the splits, or the fold, that a configuration names, and build or load its prior masks.
 
-    Prior masks are built from the subjects that are learnt from alone, and written with their picture to the run's
-    folder.
+    Prior masks are built from the subjects that are learnt from alone.
 
     Raises:
         InputError: What the reader, the protocol or the masks say of the data.
@@ -117,7 +127,8 @@ def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
     if train.recipe is None and accelerator.is_main_process:
         _warn_of_whole_pictures(train.dataset)
     priors = _prepare_priors(config, train, accelerator)
-    return Data(_with_others(config, train), valid, test, train.classes, priors)
+    masks = priors and priors.place(config.mask_box, config.load_size).masks
+    return Data(_with_others(config, train), valid, test, train.classes, priors, masks)
 
 
 @cache  # once, however many runs a cross-validation has
@@ -193,7 +204,4 @@ def _prepare_priors(config: TrainConfig, train: FaceSet, accelerator: Accelerato
     priors = priors.with_neutral().select(train.classes)
     if config.mask_box is None:
         check_recipe(train.recipe, priors.cut, f"--priors {config.priors}", config.any_recipe, FRAMING)
-    if accelerator.is_main_process:
-        priors.save(config.folder / "priors.safetensors")
-        draw_sheet(priors, config.folder / "priors.png")
     return priors

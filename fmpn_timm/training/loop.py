@@ -8,6 +8,7 @@ import math
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -107,6 +108,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
     try:
         with Interrupt() as interrupt:
             summary = _train(config, accelerator, interrupt)
+    except InputError:
+        if accelerator.is_main_process:
+            with suppress(OSError):  # the folder of a run that has begun is not empty, and stays
+                folder.rmdir()
+        raise
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Go on with the same options and --name {config.name} --resume auto.") from None
     except OSError as error:
@@ -134,10 +140,8 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
     state = checkpoints.state(checkpoint) if checkpoint else {}
     if state:
         _check_unchanged(checkpoint, state["config"], _comparable(config, accelerator))
-    if accelerator.is_main_process:
-        write_json(config.folder / "config.json", dataclasses.asdict(config))
     data = prepare_data(config, accelerator)
-    model = create_model(config, data.classes, data.train.recipe, data.priors)
+    model = create_model(config, data.classes, data.train.recipe, data.masks)
     if config.sync_bn:
         model = convert_sync_batchnorm(model)
     if config.channels_last:
@@ -151,13 +155,22 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
     if state:
         _check_unchanged(checkpoint, {**data.fingerprint, **state.get("data", {})}, data.fingerprint)
         run.resume(checkpoint, state)
-    # TensorBoard drops what was logged after the checkpoint that the run goes on from
-    accelerator.init_trackers(config.name, init_kwargs={"tensorboard": {"purge_step": run.done + 1}})
-    stages = create_stages(config, model, data.classes, data.train.recipe)
+    stages = [stage for stage in create_stages(config, model, data.classes, data.train.recipe) if stage.epochs]
     for stage in stages:
         if stage.batch_size % (config.accumulate * accelerator.num_processes):
             raise InputError(f"The batch of stage {stage.name}, {stage.batch_size} faces, must be a multiple of "
                              f"{accelerator.num_processes} processes x --accumulate {config.accumulate}.")
+        faces = paired_faces(data.train) if stage.neutral else data.train
+        if len(faces) < stage.batch_size:
+            raise InputError(f"{len(faces)} training faces do not fill a batch of {stage.batch_size} in stage "
+                             f"{stage.name}: lower --{stage.batch_option}.")
+    if accelerator.is_main_process:  # only now: a run that is refused leaves nothing
+        write_json(config.folder / "config.json", dataclasses.asdict(config))
+        if data.priors is not None:
+            data.priors.save(config.folder / "priors.safetensors")
+            draw_sheet(data.priors, config.folder / "priors.png")
+    # TensorBoard drops what was logged after the checkpoint that the run goes on from
+    accelerator.init_trackers(config.name, init_kwargs={"tensorboard": {"purge_step": run.done + 1}})
     before = 0
     for stage in stages:
         run.stage(stage, before)
@@ -305,15 +318,13 @@ class Run:
             transform = train_transform(config.size, config.load_size, mean, std, **config.augmentation)
         else:
             transform = eval_transform(config.size, config.load_size, mean, std)
-        masks = self.data.priors.place(config.mask_box, config.load_size).masks if with_mask else None
+        masks = self.data.masks if with_mask else None
         soft = train and config.soft_labels
         dataset = FaceDataset(
             faces, self.data.classes, transform, masks, soft, config.cache, with_neutral, stand_in=True,
             draws=DRAWS if later else 0,
         )
         of_update = batch_size * self.accelerator.num_processes * config.accumulate
-        if train and len(dataset) < of_update:
-            raise InputError(f"{len(dataset)} training faces do not fill a batch of {of_update}: lower --batch_size.")
         whole = len(dataset) // of_update * of_update  # what would fill a part of an update is left out
         return DataLoader(
             dataset,
@@ -572,9 +583,9 @@ def _smaller_batch(config: TrainConfig, stage: Stage, title: str, per_step: int)
     said = f"Out of memory in {title}, with {per_step} faces a step on each process."
     if per_step == 1:
         return f"{said} Lower --size, or take a smaller --backbone."
-    option = "batch_size" if stage.classifies else "mask_batch_size"
     return (f"{said} Try {per_step // 2}: the same updates in smaller steps with --accumulate {2 * config.accumulate}, "
-            f"or smaller ones with --{option} {stage.batch_size // 2}; under another --name, as a run keeps its own.")
+            f"or smaller ones with --{stage.batch_option} {stage.batch_size // 2}; under another --name, as a run "
+            "keeps its own.")
 
 
 def _has_tensorboard() -> bool:

@@ -15,7 +15,6 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, check_recipe
 from fmpn_timm.hub import class_names, load_model, recipe_of, weights_of
 from fmpn_timm.models import FMPN, FN2EN, MSCA, BasisMaskGenerator, CosineLinear, DeRL
-from fmpn_timm.priors import MaskSet
 from fmpn_timm.tasks import (
     ClassificationTask,
     DeexpressionTask,
@@ -71,6 +70,11 @@ class Stage:
     def classifies(self) -> bool:
         return self.valid_error is None
 
+    @property
+    def batch_option(self) -> str:
+        """The option that sets its batch."""
+        return "batch_size" if self.classifies else "mask_batch_size"
+
 
 def create_stages(
         config: TrainConfig,
@@ -99,7 +103,7 @@ def create_model(
         config: TrainConfig,
         classes: tuple[str, ...],
         recipe: Recipe | None,
-        priors: MaskSet | None = None,
+        masks: torch.Tensor | None = None,
 ) -> nn.Module:
     """The model of the configured arm, from ``--init`` where that is given.
 
@@ -107,7 +111,7 @@ def create_model(
         config: The run's configuration.
         classes: Class names in the order of the logits.
         recipe: How the faces of the run were cut.
-        priors: The run's prior masks, which the generator ``basis`` mixes; None if it has none.
+        masks: The run's prior masks (K, L, L), which the generator ``basis`` mixes; None if it has none.
 
     Raises:
         InputError: The backbone is unknown or does not take the options, or the initial weights do not fit.
@@ -136,7 +140,7 @@ def create_model(
                 weights = _without_classifier(initial, model.backbone)
             model.backbone.load_state_dict(weights)
         if isinstance(getattr(model, "mask_generator", None), BasisMaskGenerator):
-            model.mask_generator.set_masks(_masks_to_mix(config, priors))
+            model.mask_generator.set_masks(_masks_to_mix(config, masks))
         return model
     except InputError:
         raise
@@ -192,12 +196,12 @@ def _without_classifier(initial: nn.Module, backbone: nn.Module) -> dict[str, to
     return {**own, **initial.state_dict()}
 
 
-def _masks_to_mix(config: TrainConfig, priors: MaskSet | None) -> torch.Tensor:
-    """The prior masks (K, H, W) where they lie in the middle crop of a face."""
-    if priors is None:
+def _masks_to_mix(config: TrainConfig, masks: torch.Tensor | None) -> torch.Tensor:
+    """The prior masks (K, H, W) of the middle crop of a face."""
+    if masks is None:
         raise InputError(f"--generator basis mixes prior masks, and --arm {config.arm} has none: take --arm fmpn, or "
                          "--generator lite.")
-    return center_crop(priors.place(config.mask_box, config.load_size).masks, [config.size, config.size])
+    return center_crop(masks, [config.size, config.size])
 
 
 def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:

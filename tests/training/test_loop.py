@@ -316,6 +316,7 @@ def test_full_disk_beside_the_checkpoints_is_named(config, monkeypatch):
 def test_bad_options_give_one_clear_error(config, options, message):
     with pytest.raises(InputError, match=message):
         train(dataclasses.replace(config, **options))
+    assert not config.folder.exists()  # so that the next try has the name
 
 
 def test_mask_set_without_a_class(config, tmp_path):
