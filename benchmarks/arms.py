@@ -1,4 +1,4 @@
-"""The three arms of the paper's Table I on one data set: the tables in docs/figures.md.
+r"""The three arms of the paper's Table I on one data set: the tables in docs/figures.md.
 
     python -m benchmarks.arms --config drawn
     fmpn train --config ferplus --root DIR --arm cnn --name ferplus-backbone --compile true

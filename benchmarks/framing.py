@@ -3,7 +3,7 @@
 Data sets such as FERPlus ship faces that someone has cropped already. A model that learnt from them is best shown
 photos that are cut the same way: the recipe's reference is the median of landmarks found in the data set's pictures.
 
-    python -m benchmarks.framing ferplus DIR --number 2000
+    python -m benchmarks.framing ferplus DIR --number 3000
 
 prints the medians (x, y, shares of the picture's side), their quartiles, and in how many pictures a face was found.
 """
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("dataset")
     parser.add_argument("root")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--number", type=int, default=2000, help="faces to look at, drawn at random (default: 2000)")
+    parser.add_argument("--number", type=int, default=3000, help="faces to look at, drawn at random (default: 3000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--detector", default="yunet")
     options = parser.parse_args()

@@ -1,8 +1,9 @@
 """The paper's network by `fmpn_timm.inference.optimize`, against its plain form: same weights, eager, float32, NCHW.
 
     OMP_NUM_THREADS=1 python -m benchmarks.inference --json benchmarks/inference.json
-    OMP_NUM_THREADS=1 python -m benchmarks.inference --steps               # what each step brings
-    OMP_NUM_THREADS=1 python -m benchmarks.inference --agree DIR --faces FERPLUS   # answers of a trained model
+    # what each step brings, and the answers of a trained model
+    OMP_NUM_THREADS=1 python -m benchmarks.inference --steps --json benchmarks/inference-steps.json
+    OMP_NUM_THREADS=1 python -m benchmarks.inference --agree DIR --faces FERPLUS --json benchmarks/agree.json
 
 The baseline is `benchmarks/reference.py`, the authors' layers; the package's model holds its weights. Beside it stand
 the bare backbone, which is the limit to come close to, and ONNX Runtime (float32, if it is installed). Timed as

@@ -1,6 +1,6 @@
-"""When does the prior help? FMPN against its backbone and against FMPN without L_M, one thing varied at a time.
+r"""When does the prior help? FMPN against its backbone and against FMPN without L_M, one thing varied at a time.
 
-    python -m benchmarks.study --config ict_hard --generator lite --generator_width 24 --generator_blocks 3 \\
+    python -m benchmarks.study --config ict_hard --generator lite --generator_width 24 --generator_blocks 3 \
         --augment device --root OUT --seeds 0 --folds 0-4
 
 Takes the options of ``fmpn crossval``, and ``--variants`` (names, such as ``quarter,48px``; all if left out). Given

@@ -84,8 +84,8 @@ def main() -> None:
     parser.add_argument("--ict", metavar="FACEXMODEL")
     parser.add_argument("--people", type=int, default=30, help="rendered and drawn people (default: 30)")
     parser.add_argument("--detector", help="the recipe's by default")
-    parser.add_argument("--json", metavar="FILE", type=Path, default=Path("world.json"),
-                        help="file to write, with a picture beside it (default: world.json)")
+    parser.add_argument("--json", metavar="FILE", type=Path, default=Path("benchmarks/world.json"),
+                        help="file to write, with a picture beside it (default: benchmarks/world.json)")
     options = parser.parse_args()
 
     predictor = Predictor(options.model, faces="largest", detector=options.detector)

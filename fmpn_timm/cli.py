@@ -277,8 +277,8 @@ def command_parser() -> argparse.ArgumentParser:
     build.add_argument("--split", help="default: train, or all of what has no splits")
     build.add_argument("--neutral", type=Path, metavar="FOLDER", help="no pairs: neutral photos, which --ict moves")
     build.add_argument("--ict", type=Path, metavar="FACEXMODEL", help="folder of ICT FaceKit's FaceXModel")
-    build.add_argument("--detector", default="yunet", help="what finds the faces of --neutral (default: yunet)")
-    build.add_argument("--seed", type=int, default=0, help="seed of the made expressions of --neutral")
+    build.add_argument("--detector", help="what finds the faces of --neutral (default: yunet)")
+    build.add_argument("--seed", type=int, help="seed of the made expressions of --neutral (default: 0)")
     build.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
     build.add_argument("--size", type=int, default=72, help="height and width of the masks in pixels (default: 72)")
     build.add_argument("--light", choices=("none", "gain", "local"),
@@ -764,9 +764,12 @@ def _priors_build(options: argparse.Namespace) -> None:
         if needless:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in needless)
             raise InputError(f"--neutral builds masks without pairs: leave out {names}.")
-        masks = build_masks_from_neutral(options.neutral, options.ict, options.size, options.detector,
-                                         seed=options.seed)
+        masks = build_masks_from_neutral(options.neutral, options.ict, options.size, options.detector or "yunet",
+                                         seed=options.seed or 0)
         return _report_masks(masks, options.out, options.data)
+    for name in ("detector", "seed"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name} is of masks without pairs (--neutral): leave it out.")
     options.dataset = options.dataset or "drawn"
     sets = _faces_with_pairs(options)
     if any(faces.recipe is None for faces in sets.values()):

@@ -35,7 +35,7 @@ from fmpn_timm.files import os_errors, sha256, write_json
 from fmpn_timm.models._published import weights_source
 
 __all__ = [
-    "WEIGHTS", "calibration_of", "class_names", "load_model", "may_replace", "model_folder", "read_config", "recipe_of",
+    "WEIGHTS", "class_names", "load_model", "may_replace", "model_folder", "read_config", "recipe_of",
     "results_of", "save_model", "temperature_of", "weights_of",
 ]
 
@@ -55,7 +55,6 @@ def save_model(
         crop_pct: float,
         files: dict[str, Any] | None = None,
         recipe: Recipe | None = None,
-        calibration: dict[str, Any] | None = None,
 ) -> None:
     """Write a folder that ``timm.create_model("local-dir:<folder>", pretrained=True)`` loads.
 
@@ -69,7 +68,6 @@ def save_model(
         crop_pct: Share of the resized face that is cropped for evaluation.
         files: Further JSON files by name, such as results.
         recipe: How the faces it was trained on were cut; goes into config.json.
-        calibration: What ``calibration_of`` says of a model with the same weights; of others it would not be true.
 
     Raises:
         OSError: It cannot be written (a full disk, say).
@@ -84,7 +82,7 @@ def save_model(
             save_for_hf(
                 model,
                 str(partial),
-                model_config=dict(label_names=list(classes), recipe=recipe and recipe.as_dict(), **(calibration or {})),
+                model_config=dict(label_names=list(classes), recipe=recipe and recipe.as_dict()),
                 safe_serialization=True,
                 data_config=dict(
                     input_size=(model.in_chans, size, size),
@@ -194,19 +192,6 @@ def temperature_of(name: str) -> float:
         raise InputError(f"{name}: the temperature in its config.json, {temperature!r}, must be a positive number: run "
                          "fmpn calibrate again, or take the line out.")
     return float(temperature)
-
-
-def calibration_of(name: str) -> dict[str, Any]:
-    """What ``fmpn calibrate`` wrote into a model's config.json, for ``save_model``: temperature and where it is from.
-
-    Args:
-        name: As for ``load_model``.
-
-    Raises:
-        InputError: There is no such model.
-    """
-    config = _config_of(name)
-    return {key: config[key] for key in ("temperature", "calibration") if key in config}
 
 
 def results_of(name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from fmpn_timm import cli, hub
 from fmpn_timm.average import average_models
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
+from fmpn_timm.files import write_json
 from fmpn_timm.priors import MaskSet
 
 CLASSES = ("neutral", "happiness", "fear")
@@ -17,7 +18,9 @@ def saved(folder, seed: int = 0, classes=CLASSES, size: int = 32, **options) -> 
     torch.manual_seed(seed)
     options = {"backbone": "test_resnet", "generator_width": 4, "generator_blocks": 1, **options}
     model = timm.create_model("fmpn", num_classes=len(classes), **options)
-    hub.save_model(model, folder, classes, 32, 0.9, recipe=Recipe(size=size), calibration={"temperature": 2.0})
+    hub.save_model(model, folder, classes, 32, 0.9, recipe=Recipe(size=size))
+    config = hub.read_config(folder / "config.json")
+    write_json(folder / "config.json", {**config, "temperature": 2.0})
     MaskSet(torch.rand(len(classes), 8, 8), classes).save(folder / "priors.safetensors")
     return f"local-dir:{folder}"
 

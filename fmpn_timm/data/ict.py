@@ -56,6 +56,8 @@ LANDMARKS = 68
 CACHE_VERSION = 2
 EDGE = 1e-4  # tolerance of shares, so that no pixel falls between two triangles
 DISTANCE = 90.0  # of the camera from the head's origin
+HOLLOW = 0.55  # how dark hollows get; chosen by eye
+SAMPLES = 2  # of a pixel along each axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,14 +404,13 @@ def shade(
     return ambient + (1 - ambient) * np.maximum(normals @ direction, 0)[:, None]
 
 
-def occlusion(depth: np.ndarray, covered: np.ndarray, scale: float, strength: float = 0.55) -> np.ndarray:
+def occlusion(depth: np.ndarray, covered: np.ndarray, scale: float) -> np.ndarray:
     """Ambient occlusion in the picture: how much darker a hollow is than what surrounds it, (H, W) in (0, 1].
 
     Args:
         depth: z to the viewer (H, W), the model's units.
         covered: Where there is a surface.
         scale: Pixels for one of the model's units.
-        strength: How dark hollows get.
     """
     weight = covered.astype(np.float32)
     light = np.ones(depth.shape, np.float32)
@@ -417,7 +418,7 @@ def occlusion(depth: np.ndarray, covered: np.ndarray, scale: float, strength: fl
         sigma = radius * scale
         mean = cv2.GaussianBlur(depth * weight, (0, 0), sigma) / np.maximum(
             cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)
-        light *= np.exp(-strength / radius * np.maximum(mean - depth, 0))
+        light *= np.exp(-HOLLOW / radius * np.maximum(mean - depth, 0))
     return np.where(covered, light, 1)
 
 
@@ -531,7 +532,6 @@ def render(
         light: tuple[float, float, float] = (0.0, -0.45, 0.9),
         ambient: float = 0.45,
         strength: float = 1.0,
-        samples: int = 2,
 ) -> np.ndarray:
     """Render a posed head.
 
@@ -544,16 +544,15 @@ def render(
         light: Direction to the light, y down.
         ambient: Share of the light that comes from everywhere.
         strength: Factor of the light on the head.
-        samples: Samples of a pixel along each axis.
 
     Returns:
         RGB uint8 (size, size, 3).
     """
-    scale = np.hypot(*matrix[:, 0]) * samples
+    scale = np.hypot(*matrix[:, 0])
     points = np.empty_like(seen)
-    points[:, :2] = (seen[:, :2] @ matrix[:, :2].T + matrix[:, 2] + 0.5) * samples - 0.5
+    points[:, :2] = (seen[:, :2] @ matrix[:, :2].T + matrix[:, 2] + 0.5) * SAMPLES - 0.5
     points[:, 2] = seen[:, 2]
-    raster = rasterise(points, model.triangles, (size * samples, size * samples))
+    raster = rasterise(points, model.triangles, (size * SAMPLES, size * SAMPLES))
     values = np.hstack([texture_coordinates(model), shade(seen, model.triangles, light, ambient), seen[:, 2:],
                         hair_cover(model)])
     picture = raster.spread(values)
@@ -561,7 +560,7 @@ def render(
     # Hollows are soft: found at the size of the picture, not of its samples.
     depth, surface = (cv2.resize(v, (size, size), interpolation=cv2.INTER_NEAREST)
                       for v in (picture[..., 3], covered.view(np.uint8)))
-    hollow = occlusion(depth, surface > 0, scale / samples)
+    hollow = occlusion(depth, surface > 0, scale)
     bright = strength * picture[..., 2] * cv2.resize(hollow, covered.shape[::-1], interpolation=cv2.INTER_LINEAR)
     colour = cv2.remap(texture, picture[..., 0], picture[..., 1], cv2.INTER_LINEAR)
     colour += picture[..., 4:] * (texture[HAIR[1], HAIR[0]] - colour)

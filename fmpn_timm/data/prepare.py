@@ -34,6 +34,7 @@ __all__ = ["decode_face", "is_utf8", "prepare_faces", "read_face", "read_info", 
 #: Rows that are read together; small, so that a single face is read from a shard quickly.
 ROW_GROUP = 16
 BATCH = 32
+SHOWN = 10  # faces of each class on the contact sheet
 
 
 def prepare_faces(
@@ -331,7 +332,7 @@ def _write_skipped(out: Path, splits: dict[str, dict]) -> None:
             writer.writerows({"split": split, **s} for path in paths if path.is_file() for s in _skipped(path))
 
 
-def _examples(paths: Sequence[Path], classes: tuple[str, ...], number: int = 10) -> dict[str, list[np.ndarray]]:
+def _examples(paths: Sequence[Path], classes: tuple[str, ...]) -> dict[str, list[np.ndarray]]:
     """Some faces of each class, spread over the shards."""
     import pyarrow.parquet as pq
 
@@ -343,7 +344,7 @@ def _examples(paths: Sequence[Path], classes: tuple[str, ...], number: int = 10)
                 places[classes[label]].append((path, row))
     examples = {}
     for name, of_class in places.items():
-        chosen = of_class[:: max(len(of_class) // number, 1)][:number]
+        chosen = of_class[:: max(len(of_class) // SHOWN, 1)][:SHOWN]
         examples[name] = [read_face(pq.ParquetFile(path), row) for path, row in chosen]
     return examples
 

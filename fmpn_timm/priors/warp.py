@@ -46,6 +46,7 @@ __all__ = ["build_masks_from_neutral", "fit_person", "move_photo"]
 WEIGHTS = (1.0, 1.0, 0.2, 0.2, 0.2)
 INTENSITY = (0.6, 1.0)
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+ERROR = 0.12  # standard error of a detected landmark, in the model's units
 HIDDEN = 0.15  # a point this far behind the surface was hidden, in the model's units
 REACH = 2.5  # how far past the edge of the face the background still moves, in the model's units
 RATIO = (0.5, 1.7)  # the model's shading changes the photo's light by no more than this
@@ -171,15 +172,14 @@ def _rendered(ict: str | Path, size: int, people: int, jitter: float, seed: int,
     return total
 
 
-def fit_person(model: IctModel, landmarks: np.ndarray, spread: float = 0.12) -> tuple[np.ndarray, np.ndarray]:
+def fit_person(model: IctModel, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The neutral head, and where it stands, that explains five landmarks of a frontal photo.
 
     A similarity brings the mean head's landmarks to the photo's; the most likely identity makes up for the rest
-    (regularised least squares: coefficients about N(0, 1), landmarks with an error of ``spread``).
+    (regularised least squares: coefficients about N(0, 1), landmarks with an error of ``ERROR``).
 
     Args:
         landmarks: (5, 2), pixels (x, y), in the order of ``REFERENCE_LANDMARKS``.
-        spread: Standard error of a landmark in the model's units.
 
     Returns:
         The neutral head (V, 3), and the similarity (2, 3) from the picture plane of ``pose_head`` to pixels.
@@ -195,8 +195,8 @@ def fit_person(model: IctModel, landmarks: np.ndarray, spread: float = 0.12) -> 
         matrix = similarity_transform(seen, landmarks, weights)
         back = cv2.invertAffineTransform(matrix)
         residual = landmarks @ back[:, :2].T + back[:, 2] - seen
-        rows = (basis * np.sqrt(weights)[:, None]).reshape(len(basis), -1).T / spread
-        target = (residual * np.sqrt(weights)[:, None]).ravel() / spread + rows @ coefficients
+        rows = (basis * np.sqrt(weights)[:, None]).reshape(len(basis), -1).T / ERROR
+        target = (residual * np.sqrt(weights)[:, None]).ravel() / ERROR + rows @ coefficients
         coefficients = np.linalg.solve(rows.T @ rows + np.eye(len(basis)), rows.T @ target)
     person = model.person(coefficients)
     seen = five_of_68(pose_head(person)[model.landmarks, :2].astype(np.float64))

@@ -17,6 +17,7 @@ from fmpn_timm import hub
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.transforms import eval_transform
 from fmpn_timm.faces import FaceAligner, Recipe, create_detector
+from fmpn_timm.files import write_json
 from tests.faces.detectors.test_yunet import MODEL, first_photos, needs_model, needs_photos
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/onnx_opencv.py"
@@ -50,8 +51,9 @@ def test_example_says_what_the_package_says(tmp_path):
     model = timm.create_model("test_resnet", num_classes=8)
     model(torch.rand(8, 3, 32, 32))
     torch.nn.init.normal_(model.get_classifier().weight, std=3)  # untrained, but of some opinion
-    calibration = {"temperature": 2.0}
-    hub.save_model(model, tmp_path / "m", EXPRESSIONS, 32, 0.9, recipe=recipe, calibration=calibration)
+    hub.save_model(model, tmp_path / "m", EXPRESSIONS, 32, 0.9, recipe=recipe)
+    config = hub.read_config(tmp_path / "m" / "config.json")
+    write_json(tmp_path / "m" / "config.json", {**config, "temperature": 2.0})
     name, picture = f"local-dir:{tmp_path / 'm'}", first_photos(1, 400)[0]
     export(name, tmp_path / "m.onnx")
     cv2.imwrite(str(tmp_path / "p.png"), picture[:, :, ::-1])

@@ -12,6 +12,7 @@ from torch import nn
 from fmpn_timm import cli, hub
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
+from fmpn_timm.files import write_json
 from fmpn_timm.inference import export as module
 from fmpn_timm.inference.export import METADATA, export
 
@@ -110,8 +111,9 @@ def test_every_system_in_every_format(tmp_path, name, format):
 
 
 def test_file_describes_itself(tmp_path):
-    name = save(tmp_path / "m", calibration={"temperature": 1.5, "calibration": {"dataset": "drawn"}},
-                files={"results.json": {"data": {"dataset": "jaffe"}}})
+    name = save(tmp_path / "m", files={"results.json": {"data": {"dataset": "jaffe"}}})
+    config = hub.read_config(tmp_path / "m" / "config.json")
+    write_json(tmp_path / "m" / "config.json", {**config, "temperature": 1.5})
     about = module.describe(name, hub.load_model(name))
     assert about["classes"] == list(CLASSES) and about["architecture"] == "fmpn"
     assert Recipe.from_dict(about["recipe"]) == RECIPE and about["recipe_recorded"] is True

@@ -75,7 +75,7 @@ def first_folder(root: Path, names: Iterable[str]) -> str | None:
 def visible_folders(folder: Path) -> list[Path]:
     """Its folders, sorted, without hidden ones and what archives of a Mac leave behind (``__MACOSX``).
 
-    None where there is no such folder, or it may not be read.
+    An empty list where there is no such folder, or it may not be read.
     """
     try:
         folders = (p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX")

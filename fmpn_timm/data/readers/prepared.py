@@ -33,6 +33,8 @@ def read_prepared(root: str | Path, split: str = "train", fold: int | None = Non
     require_pyarrow()
     root = Path(root)
     info = read_info(root)
+    if not info["splits"]:
+        raise InputError(f"{root} holds no finished split. Run `fmpn data prepare` again.")
     stored = split
     if fold is not None:
         if split not in ("train", "test"):

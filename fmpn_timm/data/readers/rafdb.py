@@ -1,7 +1,7 @@
 """RAF-DB, the basic expressions: web faces of one expression each, labelled by some forty people.
 
 `Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression Recognition in the Wild`, CVPR 2017,
-http://www.whdeld.cn/raf/model1.html. The layout read is that of the folder ``basic``:
+http://www.whdeng.cn/RAF/model1.html. The layout read is that of the folder ``basic``:
 
 - ``EmoLabel/list_patition_label.txt`` (so misspelt; ``list_partition_label.txt`` is taken too): ``train_00001.jpg 5``;
 - ``Image/aligned/train_00001_aligned.jpg`` (100 x 100) or ``Image/original/train_00001.jpg``;
