@@ -21,12 +21,12 @@ from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, may_replace, read
 from .priors import MaskSet
 from .version import __version__
 
-__all__ = ["PUBLISHED", "Publication", "publish", "publish_all"]
+__all__ = ["FILES", "Publication", "publish", "publish_all"]
 
-PICTURES = ("confusion.png", "mean_masks.png", "priors.png")
+FIGURES = ("confusion.png", "mean_masks.png", "priors.png")
 RESULTS = ".eval_results/fmpn-timm.yaml"
 #: All that is ever published. masks.png is not: it shows faces of the data set. Pickles are not.
-PUBLISHED = ("README.md", "config.json", WEIGHTS, "results.json", "priors.safetensors", *PICTURES, RESULTS)
+FILES = ("README.md", "config.json", WEIGHTS, "results.json", "priors.safetensors", *FIGURES, RESULTS)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def publish(
             raise InputError(f"{error.filename or staged} cannot be read or written "
                              f"({(error.strerror or str(error)).lower()}). {source} is as it was.") from error
         folder = out or staged
-        files = {name: (folder / name).stat().st_size for name in PUBLISHED if (folder / name).is_file()}
+        files = {name: (folder / name).stat().st_size for name in FILES if (folder / name).is_file()}
         url = None if dry_run else _upload(folder, repo_id, private, source)
         kept = folder if out or dry_run else None
         return Publication(repo_id, kept, files, left_out, url)
@@ -152,7 +152,7 @@ def _stage(
         raise InputError(f"{source} is neither a finished run (summary.json, model/) nor a model folder (config.json).")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name in ("README.md", WEIGHTS, "priors.safetensors", *PICTURES, RESULTS):
+    for name in ("README.md", WEIGHTS, "priors.safetensors", *FIGURES, RESULTS):
         found = next((place / name for place in (model, run) if place and (place / name).is_file()), None)
         if found:
             (folder / name).parent.mkdir(exist_ok=True)
@@ -181,7 +181,7 @@ def _stage(
         files = [path.name for path in folder.iterdir()]
         (folder / "README.md").write_text(model_card(repo_id, config, summary, files, license), encoding="utf-8")
     beside = {path.name for place in (model, run) if place for path in place.iterdir() if path.is_file()}
-    return tuple(sorted(beside - set(PUBLISHED)))
+    return tuple(sorted(beside - set(FILES)))
 
 
 def _halve(weights: Path) -> None:
@@ -220,7 +220,7 @@ def _check_model(folder: Path, source: Path) -> None:
 def _install(staged: Path, out: Path) -> None:
     """Move the files to where they stay: ours replace ours, files of others stay."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in PUBLISHED:
+    for name in FILES:
         if (staged / name).is_file():
             (out / name).parent.mkdir(exist_ok=True)
             os.replace(staged / name, out / name)
@@ -235,8 +235,8 @@ def _upload(folder: Path, repo_id: str, private: bool, source: str | Path) -> st
         there = api.model_info(repo_id)
         if private and not there.private:
             raise InputError(f"{repo_id} is there and is public: make it private on the Hub, or leave out --private.")
-        changes = [CommitOperationAdd(name, folder / name) for name in PUBLISHED if (folder / name).is_file()]
-        stale = {file.rfilename for file in there.siblings} & set(PUBLISHED) - {c.path_in_repo for c in changes}
+        changes = [CommitOperationAdd(name, folder / name) for name in FILES if (folder / name).is_file()]
+        stale = {file.rfilename for file in there.siblings} & set(FILES) - {c.path_in_repo for c in changes}
         changes += [CommitOperationDelete(name) for name in sorted(stale)]
         # upload_folder may split a folder into several commits
         message = f"Published with fmpn-timm {__version__}"

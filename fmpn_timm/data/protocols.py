@@ -24,9 +24,9 @@ SEVEN = tuple(name for name in EXPRESSIONS if name != "neutral")
 SIX = tuple(name for name in SEVEN if name != "contempt")
 SIX_AND_NEUTRAL = ("neutral", *SIX)
 
-FMPN = "Chen et al., Facial Motion Prior Networks for Facial Expression Recognition, VCIP 2019 (arXiv:1902.08788)"
-DERL = "Yang et al., Facial Expression Recognition by De-expression Residue Learning, CVPR 2018"
-FN2EN = "Ding et al., FaceNet2ExpNet, FG 2017 (arXiv:1609.06591)"
+OF_FMPN = "Chen et al., Facial Motion Prior Networks for Facial Expression Recognition, VCIP 2019 (arXiv:1902.08788)"
+OF_DERL = "Yang et al., Facial Expression Recognition by De-expression Residue Learning, CVPR 2018"
+OF_FN2EN = "Ding et al., FaceNet2ExpNet, FG 2017 (arXiv:1609.06591)"
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,18 @@ def _by_name(*protocols: Protocol) -> dict[str, dict[str, Protocol]]:
 #: The protocols of each data set, by name; the first is the one that is meant unless another is named. How many samples
 #: they give of complete data, ``PUBLISHED`` says.
 PROTOCOLS = _by_name(
-    Protocol("fmpn", "ckplus", FMPN, SEVEN, {"classes": 7, "frames": 3}, numbering="descending"),
-    Protocol("fn2en-8", "ckplus", FN2EN, EXPRESSIONS, {"classes": 8, "frames": 3}, numbering="descending"),
-    Protocol("fn2en-6", "ckplus", FN2EN, SIX, {"classes": 6, "frames": 3}, numbering="descending"),
-    Protocol("fmpn", "mmi", FMPN, SIX, {"sequences": "published", "frames": 3}, numbering="descending"),
-    Protocol("vl-strong", "oulu_casia", f"{FN2EN}; {DERL}", SIX, {"light": "VL", "strength": "Strong", "frames": 3}),
-    Protocol("derl", "bu3dfe", DERL, SIX, {"classes": 6, "levels": [3, 4]}),
-    Protocol("derl", "bp4d", DERL, SIX, {"edition": "plus"}),
+    Protocol("fmpn", "ckplus", OF_FMPN, SEVEN, {"classes": 7, "frames": 3}, numbering="descending"),
+    Protocol("fn2en-8", "ckplus", OF_FN2EN, EXPRESSIONS, {"classes": 8, "frames": 3}, numbering="descending"),
+    Protocol("fn2en-6", "ckplus", OF_FN2EN, SIX, {"classes": 6, "frames": 3}, numbering="descending"),
+    Protocol("fmpn", "mmi", OF_FMPN, SIX, {"sequences": "published", "frames": 3}, numbering="descending"),
+    Protocol("vl-strong", "oulu_casia", f"{OF_FN2EN}; {OF_DERL}", SIX,
+             {"light": "VL", "strength": "Strong", "frames": 3}),
+    Protocol("derl", "bu3dfe", OF_DERL, SIX, {"classes": 6, "levels": [3, 4]}),
+    Protocol("derl", "bp4d", OF_DERL, SIX, {"edition": "plus"}),
     Protocol("ten-folds", "bu4dfe", "subjects in ascending order, ten folds", SIX),
     Protocol("one-subject-out", "jaffe", "Lyons et al., Coding Facial Expressions with Gabor Wavelets, FG 1998",
              SIX_AND_NEUTRAL, {"classes": 7}, rule="one subject", number=None),
-    Protocol("official", "tfd", f"Susskind et al., The Toronto Face Database, 2010; {FN2EN}", SIX_AND_NEUTRAL,
+    Protocol("official", "tfd", f"Susskind et al., The Toronto Face Database, 2010; {OF_FN2EN}", SIX_AND_NEUTRAL,
              rule="official", number=5),
     Protocol(
         "hard", "ict", "subjects in ascending order, ten folds; weak expressions, patches, blur, noise",

@@ -1,7 +1,7 @@
 """Where a face really moved away from the person's neutral face, beside where the model says that it moved."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -14,9 +14,9 @@ from fmpn_timm.priors.pairs import LIMITS, match_light
 from fmpn_timm.priors.regions import face_region
 
 from .predictor import Predictor
-from .results import FacePrediction, PicturePrediction
+from .results import Comparison, FacePrediction, PicturePrediction
 
-__all__ = ["NEUTRAL", "TOP", "Comparison", "compare_faces", "compare_with_neutral", "find_neutrals", "neutral_face",
+__all__ = ["NEUTRAL", "TOP", "compare_faces", "compare_with_neutral", "find_neutrals", "neutral_face",
            "with_comparisons"]
 
 #: A face of a video stands for the neutral one from this probability of neutral on.
@@ -27,45 +27,6 @@ TOP = 0.2
 SMOOTH = 0.02
 #: Faces with these flags do not stand for the neutral one.
 UNFIT = {"no face", "blurred", "turned", "tilted"}
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """A face, the same person's neutral face, and the motion between them.
-
-    Attributes:
-        face: The aligned face, RGB uint8 (H, W, 3).
-        neutral: The aligned neutral face, of the same size.
-        motion: The real motion, float32 (H, W) in [0, 1], 1 for the step from black to white: |face - neutral| of
-            equation (1) of the FMPN paper for this one pair, grey, the light of the face matched to that of the neutral
-            one by one factor, lightly smoothed.
-        mask: The motion mask that the model predicts from the face alone, float32 (H, W) in [0, 1].
-        inside: Where the face is in its picture, bool (H, W): ``face_region``.
-        r: Pearson's correlation of the two inside the face; nan if either is flat.
-        share: Share of the real motion, inside the face, that lies where the mask is strongest, on a fifth of the face:
-            0.2 by chance, 1 at most; nan as ``r``.
-        problem: Why the pair is hardly fit for a comparison (light, alignment, closed eyes); empty if it is.
-    """
-
-    face: np.ndarray
-    neutral: np.ndarray
-    motion: np.ndarray
-    mask: np.ndarray
-    inside: np.ndarray
-    r: float
-    share: float
-    problem: str = ""
-
-    @property
-    def moved(self) -> bool:
-        """Whether anything moved, so that there is something to agree about."""
-        return bool(np.isfinite([self.r, self.share]).all())
-
-    def shown(self) -> np.ndarray:
-        """The motion as it is drawn, float32 (H, W) in [0, 1]: as bright as it can be, what is off the face dimmed."""
-        # hair and background move more than any face: they shall not decide what is bright
-        top = max(float(np.quantile(self.motion[self.inside], 0.995)), 1 / 255)
-        return (np.where(self.inside, self.motion, 0.4 * self.motion) / top).clip(0, 1)
 
 
 def compare_with_neutral(predictor: Predictor, picture: Any, neutral: Any) -> Comparison:

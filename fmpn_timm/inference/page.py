@@ -3,16 +3,13 @@
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
 from .draw import COLORS, OTHER, draw_face, draw_prediction
-from .results import UNCERTAIN, FacePrediction, PicturePrediction
-
-if TYPE_CHECKING:
-    from .neutral import Comparison
+from .results import UNCERTAIN, Comparison, FacePrediction, PicturePrediction
 
 __all__ = ["CSS", "message", "picture_page", "video_page"]
 
@@ -174,7 +171,7 @@ def _bars(probabilities: Mapping[str, float]) -> str:
     return f'<div class="bars">{"".join(rows)}</div>'
 
 
-def _agreement(comparison: "Comparison") -> str:
+def _agreement(comparison: Comparison) -> str:
     care = f" Take this with care: {comparison.problem.rstrip('.')}." if comparison.problem else ""
     if not comparison.moved:
         return f"Nothing moved between the neutral face and this one.{care}"
@@ -182,7 +179,7 @@ def _agreement(comparison: "Comparison") -> str:
             f"most (20\u00a0% by chance); their correlation is {comparison.r:.2f}.{care}")
 
 
-def _heat(comparison: "Comparison") -> np.ndarray:
+def _heat(comparison: Comparison) -> np.ndarray:
     """The real motion in colours."""
     grey = (255 * comparison.shown()).astype(np.uint8)
     return _square(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)[..., ::-1])

@@ -3,16 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from .neutral import Comparison
-
-__all__ = ["BLURRED", "LOW_SCORE", "SMALL", "TILTED", "TURNED", "UNCERTAIN", "FacePrediction", "PicturePrediction",
-           "Quality", "columns", "face_quality", "label_of"]
+__all__ = ["BLURRED", "LOW_SCORE", "SMALL", "TILTED", "TURNED", "UNCERTAIN", "Comparison", "FacePrediction",
+           "PicturePrediction", "Quality", "columns", "face_quality", "label_of"]
 
 #: The label of a face whose most likely expression is less likely than was asked for.
 UNCERTAIN = "uncertain"
@@ -56,6 +53,45 @@ class Quality:
 
 
 @dataclass(frozen=True, eq=False)
+class Comparison:
+    """A face, the same person's neutral face, and the motion between them.
+
+    Attributes:
+        face: The aligned face, RGB uint8 (H, W, 3).
+        neutral: The aligned neutral face, of the same size.
+        motion: The real motion, float32 (H, W) in [0, 1], 1 for the step from black to white: |face - neutral| of
+            equation (1) of the FMPN paper for this one pair, grey, the light of the face matched to that of the neutral
+            one by one factor, lightly smoothed.
+        mask: The motion mask that the model predicts from the face alone, float32 (H, W) in [0, 1].
+        inside: Where the face is in its picture, bool (H, W): ``face_region``.
+        r: Pearson's correlation of the two inside the face; nan if either is flat.
+        share: Share of the real motion, inside the face, that lies where the mask is strongest, on a fifth of the face:
+            0.2 by chance, 1 at most; nan as ``r``.
+        problem: Why the pair is hardly fit for a comparison (light, alignment, closed eyes); empty if it is.
+    """
+
+    face: np.ndarray
+    neutral: np.ndarray
+    motion: np.ndarray
+    mask: np.ndarray
+    inside: np.ndarray
+    r: float
+    share: float
+    problem: str = ""
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything moved, so that there is something to agree about."""
+        return bool(np.isfinite([self.r, self.share]).all())
+
+    def shown(self) -> np.ndarray:
+        """The motion as it is drawn, float32 (H, W) in [0, 1]: as bright as it can be, what is off the face dimmed."""
+        # hair and background move more than any face: they shall not decide what is bright
+        top = max(float(np.quantile(self.motion[self.inside], 0.995)), 1 / 255)
+        return (np.where(self.inside, self.motion, 0.4 * self.motion) / top).clip(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
 class FacePrediction:
     """A face and its expression.
 
@@ -91,7 +127,7 @@ class FacePrediction:
     track: int | None = None
     smoothed: dict[str, float] | None = None
     smoothed_label: str | None = None
-    comparison: "Comparison | None" = None
+    comparison: Comparison | None = None
 
     @property
     def probability(self) -> float:

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from fmpn_timm.files import save_figure
 
 from .draw import COLORS
-from .neutral import Comparison
-from .results import FacePrediction, PicturePrediction
+from .results import Comparison, FacePrediction, PicturePrediction
 
 __all__ = ["NeutralSheet", "Timeline"]
 

@@ -1,7 +1,7 @@
 """Prior masks: build, import, load, save, compare, show."""
 
 from .build import build_masks, equalize, import_masks
-from .compare import Comparison, compare_masks
+from .compare import MaskComparison, compare_masks
 from .masks import MaskSet, list_assets
 from .pairs import LIMITS, PairLimits
 from .sheet import draw_sheet
@@ -9,7 +9,7 @@ from .warp import build_masks_from_neutral
 
 __all__ = [
     "LIMITS",
-    "Comparison",
+    "MaskComparison",
     "MaskSet",
     "PairLimits",
     "build_masks",

@@ -12,13 +12,13 @@ from fmpn_timm.faces import REFERENCE_LANDMARKS
 from .masks import MaskSet
 from .regions import feature_region
 
-__all__ = ["Comparison", "compare_masks"]
+__all__ = ["MaskComparison", "compare_masks"]
 
 SCALES, SHIFTS = (0.7, 1.3), 0.2  # how far the framing may go, as shares of the frame
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MaskComparison:
     """Pearson correlations of masks with those of a reference set, pixel by pixel.
 
     Attributes:
@@ -55,7 +55,11 @@ class Comparison:
         return {**asdict(self), "summary": self.summary()}
 
 
-def compare_masks(masks: MaskSet, reference: MaskSet, framing: tuple[float, float, float] | None = None) -> Comparison:
+def compare_masks(
+        masks: MaskSet,
+        reference: MaskSet,
+        framing: tuple[float, float, float] | None = None,
+) -> MaskComparison:
     """Correlate masks with a reference set's masks of the same classes.
 
     The sets may frame faces differently: one scale and one shift, the same for all classes, lay the masks over the
@@ -85,7 +89,7 @@ def compare_masks(masks: MaskSet, reference: MaskSet, framing: tuple[float, floa
     own, own_theirs = ours - ours.mean(0), theirs - theirs.mean(0)
     raw, raw_face = (_correlate(ours[:, where], theirs[:, where]) for where in (everywhere, face))
     specific, specific_face = (_correlate(own[:, where], own_theirs[:, where]) for where in (everywhere, face))
-    return Comparison(
+    return MaskComparison(
         classes=classes,
         **{name: tuple(np.diag(table).round(4).tolist()) for name, table in
            dict(r=raw, r_face=raw_face, specific=specific, specific_face=specific_face).items()},

@@ -31,6 +31,7 @@ from fmpn_timm.data.ict import (
     texture_coordinates,
 )
 from fmpn_timm.data.readers.ict import read_ict
+from fmpn_timm.data.readers.layout import PICTURES, visible_files
 from fmpn_timm.data.samples import read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Detector, Recipe, create_detector, five_of_68, similarity_transform
@@ -45,7 +46,6 @@ __all__ = ["build_masks_from_neutral", "fit_person", "move_photo"]
 #: Alignment of the faces that masks are made from: by the eyes, as expressions move nose and mouth.
 WEIGHTS = (1.0, 1.0, 0.2, 0.2, 0.2)
 INTENSITY = (0.6, 1.0)
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 ERROR = 0.12  # standard error of a detected landmark, in the model's units
 HIDDEN = 0.15  # a point this far behind the surface was hidden, in the model's units
 REACH = 2.5  # how far past the edge of the face the background still moves, in the model's units
@@ -151,7 +151,7 @@ def _list_photos(photos: str | Path | Sequence[str | Path]) -> list[Path]:
     if not isinstance(photos, (str, Path)):
         paths = [Path(p) for p in photos]
     elif Path(photos).is_dir():
-        paths = sorted(p for p in Path(photos).iterdir() if p.suffix.lower() in PICTURES and p.name[0] != ".")
+        paths = visible_files(Path(photos), PICTURES)
     else:
         raise InputError(f"{photos} is not a folder: give the folder of the neutral photos.")
     if not paths:

@@ -46,7 +46,7 @@ from .guards import LossGuard, Watch, out_of_memory
 from .metrics import summarize, versions
 from .predictions import predictions_csv
 from .processes import create_accelerator
-from .systems import PICTURES, Stage, create_model, create_stages
+from .systems import DRAWINGS, Stage, create_model, create_stages
 
 __all__ = ["train"]
 
@@ -489,8 +489,8 @@ class Run:
         of = f"{data.train.dataset} {summary['split']['reported on']}, seed {config.seed}"
         if isinstance(model, FMPN):
             masks = mean_masks(model, loader(shown), accelerator, data.classes, of, config.precision)
-        if config.arm in PICTURES:
-            PICTURES[config.arm](model, loader(shown), accelerator, data.classes, of, config)
+        if config.arm in DRAWINGS:
+            DRAWINGS[config.arm](model, loader(shown), accelerator, data.classes, of, config)
         if accelerator.is_main_process:
             folder = config.folder
             draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")

@@ -33,7 +33,7 @@ from fmpn_timm.tasks import (
 from .config import TrainConfig
 from .embedding import draw_embeddings
 
-__all__ = ["PICTURES", "Stage", "create_model", "create_stages"]
+__all__ = ["DRAWINGS", "Stage", "create_model", "create_stages"]
 
 #: Arms whose network stands on no timm backbone.
 WITHOUT_BACKBONE = ("derl", "fn2en")
@@ -367,4 +367,4 @@ STAGES = {
 
 #: What is drawn at the end of a run, by arm: a function of the best model, batches of the reported split, the
 #: accelerator, class names, what the faces are of, and the configuration. All processes call it; the main one draws.
-PICTURES = {"msca": draw_embeddings}
+DRAWINGS = {"msca": draw_embeddings}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fmpn_timm.data.protocols import DERL, FMPN, FN2EN
+from fmpn_timm.data.protocols import OF_DERL, OF_FMPN, OF_FN2EN
 
 __all__ = [
     "ARMS",
@@ -26,8 +26,8 @@ ARMS = {"cnn": "CNN (backbone alone)", "no_prior": "FMPN without L_M", "fmpn": "
 CKPLUS, MMI, AFFECTNET = ("ckplus", "fmpn"), ("mmi", "fmpn"), ("affectnet", None)
 OULU, BU3DFE, BP4D = ("oulu_casia", "vl-strong"), ("bu3dfe", "derl"), ("bp4d", "derl")
 
-MSCA = ("the abstract of Wen, Zhou, Gan, Luo, a multiscale network with channel-wise self-attention and center cosine "
-        "loss, 2024 (of AffectNet it does not say how many classes)")
+OF_MSCA = ("the abstract of Wen, Zhou, Gan, Luo, a multiscale network with channel-wise self-attention and center "
+           "cosine loss, 2024 (of AffectNet it does not say how many classes)")
 
 
 #: How many classes the published figures are of, where a data set is read with different numbers of them.
@@ -50,7 +50,7 @@ class Method:
     label: str
     sees: str
     published: Mapping[tuple[str, str | None], float] = field(default_factory=dict)
-    source: str = f"Table I of {FMPN}"
+    source: str = f"Table I of {OF_FMPN}"
     sources: Mapping[tuple[str, str | None], str] = field(default_factory=dict)
     arm: str | None = None
 
@@ -63,10 +63,10 @@ METHODS = (
     Method("STM-ExpLet", "sequence", {CKPLUS: 94.19, MMI: 75.12}),
     Method("IACNN", "image", {CKPLUS: 95.37, MMI: 71.55}),
     Method("DeRL", "image", {CKPLUS: 97.30, MMI: 73.23, OULU: 88.0, BU3DFE: 84.17, BP4D: 81.39},
-           sources=dict.fromkeys((OULU, BU3DFE, BP4D), f"{DERL}, as recalled, not checked"), arm="derl"),
+           sources=dict.fromkeys((OULU, BU3DFE, BP4D), f"{OF_DERL}, as recalled, not checked"), arm="derl"),
     Method("FaceNet2ExpNet", "image", {("ckplus", "fn2en-6"): 98.6, ("ckplus", "fn2en-8"): 96.8, OULU: 87.71,
-                                       ("tfd", "official"): 88.9, ("sfew", None): 55.15}, FN2EN, arm="fn2en"),
-    Method("MSCA", "image", {("rafdb", None): 89.63, AFFECTNET: 61.82, ("ferplus", None): 91.15}, MSCA, arm="msca"),
+                                       ("tfd", "official"): 88.9, ("sfew", None): 55.15}, OF_FN2EN, arm="fn2en"),
+    Method("MSCA", "image", {("rafdb", None): 89.63, AFFECTNET: 61.82, ("ferplus", None): 91.15}, OF_MSCA, arm="msca"),
     Method(ARMS["cnn"], "image", {CKPLUS: 90.78, MMI: 68.81, AFFECTNET: 60.86}, arm="cnn"),
     Method(ARMS["no_prior"], "image", {CKPLUS: 91.82, MMI: 63.10, AFFECTNET: 60.01}, arm="no_prior"),
     Method(ARMS["fmpn"], "image", {CKPLUS: 98.06, MMI: 82.74, AFFECTNET: 61.52}, arm="fmpn"),

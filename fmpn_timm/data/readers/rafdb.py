@@ -24,12 +24,12 @@ from .layout import check_choice, find_root, pictures_in, refuse_missing
 __all__ = ["read_rafdb"]
 
 SPLITS = ("train", "test")
-PICTURES = ("aligned", "original")
+KINDS = ("aligned", "original")
 CODES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"}
 CLASSES = tuple(e for e in EXPRESSIONS if e in CODES.values())
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 LABELS = "EmoLabel"
-INNER = "|".join((LABELS, "Image", "Annotation", "manual", *PICTURES))  # names of folders inside
+INNER = "|".join((LABELS, "Image", "Annotation", "manual", *KINDS))  # names of folders inside
 
 
 def read_rafdb(root: str | Path, split: str = "train", pictures: str = "aligned") -> FaceSet:
@@ -48,7 +48,7 @@ def read_rafdb(root: str | Path, split: str = "train", pictures: str = "aligned"
         InputError: Wrong root, split or pictures, no list, a wrong line or code, swapped codes, or pictures missing.
     """
     check_choice("RAF-DB", "split", split, SPLITS)
-    check_choice("RAF-DB", "kind of pictures", pictures, PICTURES)
+    check_choice("RAF-DB", "kind of pictures", pictures, KINDS)
     root = find_root(root, "RAF-DB (the folder 'basic')", _holds, f"{LABELS} and Image", INNER)
     labels = _list(root)
     if labels is None:
@@ -129,7 +129,7 @@ def _read_landmarks(path: str) -> np.ndarray:
 
 
 def _holds(folder: Path) -> bool:
-    return _list(folder) is not None or any((folder / "Image" / name).is_dir() for name in PICTURES)
+    return _list(folder) is not None or any((folder / "Image" / name).is_dir() for name in KINDS)
 
 
 def _list(root: Path) -> Path | None:
@@ -140,6 +140,6 @@ def _missing(folder: Path) -> str:
     """What to say of a folder of pictures that is not there."""
     if folder.with_suffix(".zip").is_file():
         return f"{folder} is missing: unpack {folder.with_suffix('.zip')}."
-    other = next(name for name in PICTURES if name != folder.name)
+    other = next(name for name in KINDS if name != folder.name)
     hint = f", or read the {other} pictures (pictures={other})" if (folder.parent / other).is_dir() else ""
     return f"{folder} is missing: unpack RAF-DB's Image/{folder.name}.zip there{hint}."
