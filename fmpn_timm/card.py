@@ -12,30 +12,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
 from fmpn_timm.data.transforms import load_size_of
 from fmpn_timm.files import portable
+from fmpn_timm.terms import DATA, datasets, descent, terms, title_of
 from fmpn_timm.training.config import INDIFFERENT, TrainConfig, config_names, parse_config
 
-__all__ = ["DATA", "benchmark_results", "model_card", "terms", "training_command"]
+__all__ = ["benchmark_results", "model_card", "training_command"]
 
-RESEARCH = "Its owners give it for non-commercial research; so the weights are for research too."
-UNCLEAR = "pictures come from a web search and have no clear licence; so the weights are for research."
-#: Title, page and terms of the data sets weights are trained on.
-DATA = {
-    "affectnet": ("AffectNet", "http://mohammadmahoor.com/pages/databases/affectnet/", RESEARCH),
-    "bp4d": ("BP4D+", "https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html", RESEARCH),
-    "bu3dfe": ("BU-3DFE", "https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html", RESEARCH),
-    "bu4dfe": ("BU-4DFE", "https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html", RESEARCH),
-    "ckplus": ("CK+", "https://www.jeffcohn.net/Resources/", RESEARCH),
-    "drawn": ("faces drawn by fmpn-timm", None, None),
-    "fer2013": ("FER2013", None, f"Its {UNCLEAR}"),
-    "ferplus": ("FERPlus", "https://github.com/microsoft/FERPlus", f"The labels are MIT; FER2013's {UNCLEAR}"),
-    "ict": ("people rendered with ICT FaceKit", "https://github.com/ICT-VGL/ICT-FaceKit", None),
-    "jaffe": ("JAFFE", "https://zenodo.org/records/3451524", RESEARCH),
-    "mmi": ("MMI", "https://mmifacedb.eu", RESEARCH),
-    "oulu_casia": ("Oulu-CASIA", None, RESEARCH),
-    "rafdb": ("RAF-DB", "http://www.whdeng.cn/RAF/model1.html", RESEARCH),
-    "sfew": ("SFEW 2.0", "https://cs.anu.edu.au/few/", RESEARCH),
-    "tfd": ("TFD", None, RESEARCH),
-}
 
 @dataclasses.dataclass(frozen=True)
 class System:
@@ -147,32 +128,6 @@ def benchmark_results(benchmark: str, repo_id: str, summary: dict[str, Any]) -> 
     }]
 
 
-def terms(summary: dict[str, Any]) -> str:
-    """The terms of a model's weights, in words: those of the data, and of the weights that training began with.
-
-    Args:
-        summary: As for ``model_card``.
-    """
-    names = _datasets(summary)
-    if names and all(name in DATA for name in names):
-        titles = [f"[{title}]({url})" if url else title for title, url, _ in (DATA[name] for name in names)]
-        theirs = [f"{titles[i]}: {DATA[name][2]}" if len(names) > 1 else DATA[name][2] for i, name in enumerate(names)
-                  if DATA[name][2]]
-        data = f"Trained on {' and '.join(titles)}. {' '.join(theirs) or 'The weights are MIT.'}"
-    else:
-        data = "The weights come under the terms of the data they were trained on."
-    if _descent(summary):
-        data += f" {_descent(summary)}, whose terms hold too."
-    return data
-
-
-def _datasets(summary: dict[str, Any]) -> list[str]:
-    """The data sets a model was trained on."""
-    data = summary.get("data", {})
-    names = [data.get("dataset"), *(other.get("dataset") for other in data.get("also", []))]
-    return list(dict.fromkeys(name for name in names if name))
-
-
 def training_command(config: dict[str, Any]) -> str:
     """The command that trains such a run: the nearest named configuration, and the options that differ from it.
 
@@ -207,10 +162,10 @@ def _differences(config: dict[str, Any], other: TrainConfig) -> dict[str, Any]:
 
 
 def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) -> ModelCardData:
-    dataset, names = summary.get("data", {}).get("dataset"), _datasets(summary)
+    dataset, names = summary.get("data", {}).get("dataset"), datasets(summary)
     named = {}
     if license is None:
-        free = bool(names) and all(name in DATA and DATA[name][2] is None for name in names) and not _descent(summary)
+        free = bool(names) and all(name in DATA and DATA[name][2] is None for name in names) and not descent(summary)
         license = "mit" if free else "other"
     if license == "other":
         research = any(name in DATA and DATA[name][2] is not None for name in names)
@@ -223,7 +178,7 @@ def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) ->
             task_type="image-classification",
             task_name="Facial expression recognition",
             dataset_type=dataset,
-            dataset_name=_title(dataset),
+            dataset_name=title_of(dataset),
             dataset_split=str(summary["split"]["reported on"]),
             dataset_args=args or None,
         )
@@ -249,7 +204,7 @@ def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) ->
 def _introduction(config: dict, summary: dict) -> str:
     names = ", ".join(config["label_names"])
     arch, args = config["architecture"], config.get("model_args", {})
-    on = f", trained on {_title(summary['data']['dataset'])}" if "data" in summary else ""
+    on = f", trained on {title_of(summary['data']['dataset'])}" if "data" in summary else ""
     what = f"A facial-expression classifier{on}: a face in, {len(config['label_names'])} expressions out ({names}, in "\
            "the order of the logits)."
     system = _system(config)
@@ -323,9 +278,9 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
     if "data" not in summary:
         return ""
     run, samples = summary.get("config"), summary.get("samples", {})
-    beside = [_title(data["dataset"]) + (f" ({data['samples']:,} faces)" if "samples" in data else "")
+    beside = [title_of(data["dataset"]) + (f" ({data['samples']:,} faces)" if "samples" in data else "")
               for data in summary["data"].get("also", ())]
-    lines = [f"| data | {', and beside it '.join([_title(summary['data']['dataset']), *beside])} |"]
+    lines = [f"| data | {', and beside it '.join([title_of(summary['data']['dataset']), *beside])} |"]
     options = {k: v for k, v in summary["data"].items() if k != "dataset"}
     if options:
         lines.append(f"| data options | `{json.dumps(options)}` |")
@@ -340,8 +295,8 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
         "training_seconds", "training, s")
     if run:
         text += f"\n\n```bash\n{training_command(run)}\n```"
-        if _descent(summary):
-            text += f"\n\n{_descent(summary)}."
+        if descent(summary):
+            text += f"\n\n{descent(summary)}."
     return text
 
 
@@ -378,7 +333,7 @@ def _calibration(repo_id: str, config: dict, summary: dict, files: Collection[st
     ece = " to ".join(f"{100 * fit[key]:.1f} %" for key in ("ece_before", "ece_after"))
     nll = " to ".join(f"{fit[key]:.3f}" for key in ("nll_before", "nll_after"))
     return f"""\
-{text}: fitted on {_title(fit['dataset'])} {fit['split']}{rule}, n = {fit['n']}.
+{text}: fitted on {title_of(fit['dataset'])} {fit['split']}{rule}, n = {fit['n']}.
 There the expected calibration error (15 bins) goes from {ece}, the mean negative log-likelihood from {nll}.
 On other faces believe the probabilities less."""
 
@@ -394,7 +349,7 @@ def _masks(repo_id: str, config: dict, summary: dict, files: Collection[str]) ->
     if priors:
         text += f"\n\nThe mask generator learnt from the prior masks `{priors['name']}` ({priors['data']})" + (
             ", which lie beside the weights in `priors.safetensors`." if "priors.safetensors" in files else ".")
-    elif summary.get("arm") == "no_prior" and not _descent(summary):
+    elif summary.get("arm") == "no_prior" and not descent(summary):
         text += "\n\nThe mask was learnt freely, with no prior."
     if "priors.png" in files:
         text += "\n\n![Prior masks](priors.png)"
@@ -438,31 +393,10 @@ def _is_fmpn(config: dict) -> bool:
     return config["architecture"].startswith("fmpn")
 
 
-def _descent(summary: dict) -> str:
-    """What other weights training began with or learnt from, as a sentence; empty if there were none."""
-    run = summary.get("config") or summary.get("origin", {})
-    parts = []
-    if run.get("init"):
-        parts.append(f"starts from {_weights(run['init'], 'init')}")
-    elif run.get("pretrained_backbone"):
-        parts.append("starts from the backbone's ImageNet weights")
-    if run.get("teacher"):
-        parts.append(f"is taught by {' and '.join(_weights(name, 'teacher') for name in run['teacher'].split(','))}")
-    return f"It {' and '.join(parts)}" if parts else ""
-
-
-def _weights(name: str, option: str) -> str:
-    return f"the weights of another run (`--{option}`)" if name.startswith("local-dir:") else f"`{name}`"
-
-
-def _title(dataset: str) -> str:
-    return DATA[dataset][0] if dataset in DATA else dataset
-
-
 def _what(summary: dict) -> str:
     """Data, split and rule of the figures."""
     rule = f", {summary['rule']} rule" if summary.get("rule") else ""
-    return f"{_title(summary['data']['dataset'])}, {summary['split']['reported on']}{rule}"
+    return f"{title_of(summary['data']['dataset'])}, {summary['split']['reported on']}{rule}"
 
 
 def _normalised(config: dict) -> str:

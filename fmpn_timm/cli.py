@@ -596,12 +596,11 @@ def _average(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from fmpn_timm.faces import Recipe, create_detector
     from fmpn_timm.hub import load_model, recipe_of
-    from fmpn_timm.inference.predictor import DEFAULT_MODEL
+    from fmpn_timm.inference import DEFAULT_MODEL
 
     model = options.model or DEFAULT_MODEL
     load_model(model)
-    recipe = recipe_of(model)
-    detector = Recipe.detector if recipe is None or recipe.detector == "dataset" else recipe.detector
+    detector = (recipe_of(model) or Recipe()).photo_detector
     create_detector(detector)
     print(f"{model} and the detector {detector} are on this machine; HF_HUB_OFFLINE=1 keeps from asking the Hub again.")
 
@@ -700,8 +699,7 @@ def _data_prepare(options: argparse.Namespace) -> None:
 
 def _learning_split(name: str, root: str | Path | None) -> str:
     """The split of a data set to learn from: ``train``, or all of what has no splits."""
-    from fmpn_timm.data.doctor import splits_of
-    from fmpn_timm.data.readers import READERS
+    from fmpn_timm.data.readers import READERS, splits_of
 
     unknown = name not in READERS or (root is None and name != "drawn")  # reading it says so
     return "train" if unknown or splits_of(name, root) != ("all",) else "all"

@@ -1,11 +1,9 @@
 """The doctor: is this that data set, and what is missing or odd?
 
-It works for every reader. Which splits there are to look at, a reader says by a constant ``SPLITS`` in its module, by
-the default of its parameter ``split`` where it has none; an image folder by its folders, a prepared set by its list.
+It works for every reader.
 """
 
 import hashlib
-import inspect
 import os
 import re
 import sys
@@ -23,13 +21,14 @@ from tqdm import tqdm
 from fmpn_timm.errors import InputError
 
 from .classes import EXPRESSIONS, canonical
-from .prepare import is_utf8, read_info
+from .prepare import is_utf8
 from .published import Published, published, swapped
-from .readers import READERS, read_faces
-from .readers.image_folder import class_folders, is_class, read_subjects, split_folders
+from .readers import READERS, read_faces, splits_of
+from .readers.image_folder import class_folders, read_subjects
+from .readers.layout import WrongRoot
 from .samples import FaceSet, Sample
 
-__all__ = ["examine", "lines", "splits_of"]
+__all__ = ["examine", "lines"]
 
 #: Files that systems leave behind, by name; other dotfiles are strays too.
 STRAYS = {"thumbs.db": "Thumbs.db", "desktop.ini": "desktop.ini", "__macosx": "__MACOSX"}
@@ -79,12 +78,13 @@ def examine(
     for split in of:
         try:
             faces.append(read_faces(name, root, split, **options))
+        except WrongRoot as error:  # of one split as of all
+            return _report(name, root, [], [_from_error(error, root)], [])
         except (OSError, ValueError) as error:  # InputError is a ValueError
             problem = _from_error(error, root)
-            problems += [problem] if problem not in problems else []  # a wrong root is the same in every split
+            problems += [problem] if problem not in problems else []
     if not faces:
-        level = [p for p in problems if " too high" in p["what"] or " too low" in p["what"]]
-        return _report(name, root, faces, level or problems, [])
+        return _report(name, root, faces, problems, [])
     notes = []
     whole = [_together(faces)] if splits is None and not problems and len(faces) > 1 else []
     for part in (*faces, *whole):
@@ -124,26 +124,6 @@ def lines(report: dict[str, Any], at_most: int = 50) -> Iterable[str]:
 def _line(finding: dict[str, Any]) -> str:
     stop = "" if finding["what"].endswith("?") else "."
     return f"{finding['path']}: {finding['what']}{stop} {finding['mend']}"
-
-
-def splits_of(name: str, root: str | Path | None = None) -> tuple[str, ...]:
-    """The splits of a data set, ``all`` left out where it has parts."""
-    if name == "folder":
-        return _splits_of_folder(Path(root))
-    if name == "prepared" and root is not None and (Path(root) / "prepared.json").is_file():
-        return tuple(read_info(Path(root))["splits"])
-    reader = READERS[name]
-    default = inspect.signature(reader).parameters["split"].default
-    splits = tuple(getattr(sys.modules[reader.__module__], "SPLITS", (default,)))
-    parts = tuple(s for s in splits if s != "all")
-    return parts or splits
-
-
-def _splits_of_folder(root: Path) -> tuple[str, ...]:
-    """Folders that hold class folders, unless there are class folders right under the root."""
-    if any(map(is_class, class_folders(root, "all"))):
-        return ("all",)
-    return tuple(folder.name for folder in split_folders(root)) or ("all",)
 
 
 def _finding(path: Any, what: str, mend: str, paths: Sequence[str] = ()) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class Recipe:
             raise InputError("A recipe's interpolation is linear, cubic or area, and its color rgb or grey.")
 
     @property
+    def photo_detector(self) -> str:
+        """The detector for photos, which come without a data set's own landmarks."""
+        return Recipe.detector if self.detector == "dataset" else self.detector
+
+    @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that name the recipe; equal for equal recipes on any machine."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))

@@ -17,12 +17,12 @@ import torch
 from torch import nn
 from torchvision.transforms.v2 import functional as VF
 
-from fmpn_timm.card import terms
 from fmpn_timm.data.transforms import load_size_of
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import portable, whole
 from fmpn_timm.hub import class_names, load_model, recipe_of, results_of, temperature_of
 from fmpn_timm.models import FMPN
+from fmpn_timm.terms import terms
 from fmpn_timm.version import __version__
 
 from .predictor import default_recipe

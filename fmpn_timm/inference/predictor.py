@@ -262,12 +262,10 @@ def _recipe(model: str, cfg: dict[str, Any], recipe: Recipe | None, detector: st
                       "was trained on were cut.", stacklevel=3)
     if isinstance(detector, str):
         return replace(recipe, detector=detector)
-    if recipe.detector == "dataset":
-        if detector is None:
-            warnings.warn(f"{model} was trained on faces cut by their data set's own landmarks: here "
-                          f"{Recipe.detector} finds them.", stacklevel=3)
-        return replace(recipe, detector=Recipe.detector)
-    return recipe
+    if recipe.detector == "dataset" and detector is None:
+        warnings.warn(f"{model} was trained on faces cut by their data set's own landmarks: here "
+                      f"{recipe.photo_detector} finds them.", stacklevel=3)
+    return replace(recipe, detector=recipe.photo_detector)
 
 
 def _create_detector(name: str) -> Detector:

@@ -15,7 +15,7 @@ import torch
 import torch.nn as nn
 from timm.models import checkpoint, generate_default_cfgs, group_parameters, register_model
 
-from ._backbone import OnBackbone, backbone_cfg, build_on_backbone, prefixed
+from ._backbone import PREFIX, OnBackbone, backbone_cfg, build_on_backbone, prefixed
 from .basis_generator import BasisMaskGenerator
 from .cosine import CosineLinear
 from .fusion import PriorFusion
@@ -162,7 +162,7 @@ class FMPN(OnBackbone):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False):
         groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=coarse), reverse=True)
-        return lambda name: groups[name[len("backbone."):]] + 1 if name.startswith("backbone.") else 0
+        return lambda name: groups[name[len(PREFIX):]] + 1 if name.startswith(PREFIX) else 0
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from timm.layers import SelectAdaptivePool2d
 from timm.models import generate_default_cfgs, group_parameters, register_model
 
-from ._backbone import OnBackbone, backbone_cfg, build_on_backbone, prefixed
+from ._backbone import PREFIX, OnBackbone, backbone_cfg, build_on_backbone, prefixed
 from ._features import feature_indices
 from .cosine import CosineLinear
 
@@ -176,7 +176,7 @@ class MSCA(OnBackbone):
     def group_matcher(self, coarse: bool = False):
         groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=coarse), reverse=True)
         last = max(groups.values(), default=0) + 1
-        return lambda name: groups[name[len("backbone."):]] if name.startswith("backbone.") else last
+        return lambda name: groups[name[len(PREFIX):]] if name.startswith(PREFIX) else last
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -9,23 +9,21 @@ import dataclasses
 import itertools
 import json
 import os
-import socket
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from fmpn_timm.data.protocols import PROTOCOLS
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import write_json, write_text
 
+from .claims import alone, claim, is_claimed, state_of
 from .config import TrainConfig
 from .data import find_folds
 from .figures import draw_confusion, draw_folds
@@ -141,10 +139,10 @@ def cross_validate(
             run = _run_config(config, arm, seed, fold)
             if _is_finished(run.folder):
                 continue
-            if any(_is_claimed(other) for other in _needed(run, config.folder)):
+            if any(is_claimed(other) for other in _needed(run, config.folder)):
                 waiting += 1
                 continue
-            with _claim(config.folder, run.folder) as mine:
+            with claim(config.folder, run.folder) as mine:
                 if mine and not _is_finished(run.folder):  # another may have finished it since we looked
                     print(f"== {arm_label(arm)}, seed {seed}, fold {fold} (run {i} of {len(runs)})", file=sys.stderr,
                           flush=True)
@@ -174,7 +172,7 @@ def report(folder: Path) -> dict[str, Any]:
     """
     if not _plan_path(folder).is_file():
         raise InputError(f"{folder} holds no plan.json: give --name and --output of a cross-validation that was begun.")
-    with _alone(folder):  # so that the last report is the one that saw most
+    with alone(folder):  # so that the last report is the one that saw most
         plan = _read_plan(folder)
         results, missing = {}, []
         for arm, seed, fold in plan.runs():
@@ -183,7 +181,7 @@ def report(folder: Path) -> dict[str, Any]:
                 summary = json.loads((run / "summary.json").read_text())
                 results[arm, seed, fold] = Result(summary, read_predictions(run / "predictions.csv"))
             else:
-                missing.append({"arm": arm, "seed": seed, "fold": fold, "state": _state(run)})
+                missing.append({"arm": arm, "seed": seed, "fold": fold, "state": state_of(run)})
         found = {
             "plan": dataclasses.asdict(plan),
             "runs": [{"arm": arm, "seed": seed, "fold": fold, **r.figures()} for (arm, seed, fold), r in
@@ -273,7 +271,7 @@ def _enter(folder: Path, plan: Plan) -> None:
     if (folder / "config.json").is_file():
         raise InputError(f"{folder} is a run of its own. Give another --name.")
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         if _plan_path(folder).is_file():
             before = _read_plan(folder)
             asked, stored = (
@@ -292,88 +290,6 @@ def _enter(folder: Path, plan: Plan) -> None:
                 arms=tuple(sort_arms({*before.arms, *plan.arms})),
             )
         write_json(_plan_path(folder), dataclasses.asdict(plan))
-
-
-# Claims: which process trains a run.
-
-
-def _alone(folder: Path) -> FileLock:
-    """Held for moments: no other process claims or reports in the meantime."""
-    return FileLock(folder / ".lock")
-
-
-@contextmanager
-def _claim(folder: Path, run: Path) -> Iterator[bool]:
-    """Claim a run, and give it back at the end; false if another process has it."""
-    path = _claim_path(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
-    with _alone(folder):
-        owner = _owner(path)
-        if _is_dead(owner):
-            path.unlink()
-        try:  # machines whose locks do not see each other still agree on who creates a file
-            path.touch(exist_ok=False)
-            claimed = True
-        except FileExistsError:
-            claimed = False
-    try:
-        if claimed:
-            path.write_text(json.dumps(mine))
-        yield claimed
-    finally:
-        if claimed:
-            path.unlink(missing_ok=True)
-
-
-def _claim_path(run: Path) -> Path:
-    return run.with_name(f"{run.name}.claim")
-
-
-def _owner(path: Path) -> dict[str, Any] | None:
-    """Who holds a claim; None if nobody does, or they have just begun to write it."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-
-
-def _is_dead(owner: dict[str, Any] | None) -> bool:
-    """Whether a process of this machine held a claim and was killed; of other machines nobody can tell."""
-    return bool(owner) and owner["host"] == socket.gethostname() and _started(owner["pid"]) != owner["started"]
-
-
-def _started(pid: int) -> str | None:
-    """When a process of this machine started, as far as that can be told, or None if it does not live.
-
-    Numbers of processes are used again, the number and the start together are not.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    except OSError:
-        if Path("/proc/self/stat").is_file():
-            return None
-    try:  # no Linux: it lives, and that is all there is to know
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "unknown"
-
-
-def _is_claimed(run: Path) -> bool:
-    path = _claim_path(run)
-    return path.is_file() and not _is_dead(_owner(path))
-
-
-def _state(run: Path) -> str:
-    path = _claim_path(run)
-    if _is_claimed(run):
-        owner = _owner(path) or {"pid": "unknown", "host": "unknown"}
-        return f"claimed by process {owner['pid']} on {owner['host']} (if it is gone, remove {path})"
-    return "stopped" if run.is_dir() else "not begun"
 
 
 # Figures.

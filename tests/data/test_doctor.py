@@ -12,10 +12,10 @@ from PIL import Image
 
 from fmpn_timm import cli
 from fmpn_timm.data import published, readers
-from fmpn_timm.data.doctor import examine, lines, splits_of
+from fmpn_timm.data.doctor import examine, lines
 from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.published import PUBLISHED, Published
-from fmpn_timm.data.readers import READERS, read_faces
+from fmpn_timm.data.readers import read_faces
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from tests.data.readers.base import write_picture
@@ -282,16 +282,7 @@ class TestAnyReader:
         assert (problem["path"], problem["what"]) == (str(tmp_path / "labels.txt"), "No such file or directory")
 
 
-@pytest.mark.parametrize("name", sorted(set(READERS) - {"folder"}))
-def test_every_reader_has_splits(name):
-    splits = splits_of(name)
-    assert splits and all(isinstance(s, str) for s in splits) and ("all" not in splits or splits == ("all",))
-
-
-def test_splits_of_a_prepared_set_are_its_own(tmp_path):
-    info = {"dataset": "ckplus", "classes": [], "recipe": None, "splits": {"train": {}, "valid": {}}}
-    (tmp_path / "prepared.json").write_text(json.dumps(info))
-    assert splits_of("prepared", tmp_path) == ("train", "valid")
+def test_a_damaged_prepared_set(tmp_path):
     (tmp_path / "prepared.json").write_text('{"dataset": "ck')
     problem, = examine("prepared", tmp_path)["problems"]
     assert "prepared.json" in problem["path"] and "damaged" in problem["what"]

@@ -14,6 +14,7 @@ pytest.importorskip("scipy")
 from fmpn_timm import cli
 from fmpn_timm.errors import InputError
 from fmpn_timm.training import TrainConfig, crossval
+from fmpn_timm.training.claims import claim_path, started
 from fmpn_timm.training.crossval import cross_validate, report
 from tests.data.readers.base import write_picture
 from tests.training.runs import guess
@@ -34,7 +35,7 @@ def trained(monkeypatch) -> list[str]:
 
     def train(config: TrainConfig) -> None:
         names.append(config.name)
-        assert config.resume == "auto" and crossval._claim_path(config.folder).is_file()
+        assert config.resume == "auto" and claim_path(config.folder).is_file()
         guess(config, SKILL[config.arm])
 
     monkeypatch.setattr(crossval, "train", train)
@@ -90,7 +91,7 @@ def test_parts_of_it_go_into_one_report_and_nothing_is_trained_twice(config, tra
 def test_claimed_run_is_left_to_its_owner(config, trained):
     claim = config.folder / "cnn/seed0-fold0.claim"
     claim.parent.mkdir(parents=True)
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": crossval._started(os.getpid())}
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": started(os.getpid())}
     claim.write_text(json.dumps(mine))
     found = cross_validate(config, ["cnn"], [0], [0, 1])
     assert trained == ["cv/cnn/seed0-fold1"] and claim.is_file()

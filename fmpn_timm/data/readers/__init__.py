@@ -1,9 +1,11 @@
 """Readers: one file per data set, each a function from a root and a split to a ``FaceSet``."""
 
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
+from fmpn_timm.data.prepare import read_info
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
@@ -16,7 +18,7 @@ from .drawn import read_drawn
 from .fer2013 import read_fer2013
 from .ferplus import read_ferplus
 from .ict import read_ict
-from .image_folder import read_image_folder
+from .image_folder import class_folders, is_class, read_image_folder, split_folders
 from .jaffe import read_jaffe
 from .mmi import read_mmi
 from .oulu_casia import read_oulu_casia
@@ -25,7 +27,7 @@ from .rafdb import read_rafdb
 from .sfew import read_sfew
 from .tfd import read_tfd
 
-__all__ = ["READERS", "read_faces"]
+__all__ = ["READERS", "read_faces", "splits_of"]
 
 READERS = {
     "affectnet": read_affectnet,
@@ -75,3 +77,31 @@ def read_faces(dataset: str, root: str | Path | None = None, split: str = "train
         raise
     except (TypeError, ValueError) as error:  # an option of another type, such as a word where a number is wanted
         raise InputError(f"{dataset}: {error}. Check its options: {options}.") from error
+
+
+def splits_of(dataset: str, root: str | Path | None = None) -> tuple[str, ...]:
+    """The splits of a data set, ``all`` left out where it has parts.
+
+    A reader says them by a constant ``SPLITS`` in its module, by the default of its parameter ``split`` where it has
+    none; an image folder says them by its folders, a prepared set by its list.
+
+    Args:
+        dataset: A name in ``READERS``.
+        root: Where the data set lies; image folders need it.
+    """
+    if dataset == "folder":
+        return _splits_of_folder(Path(root))
+    if dataset == "prepared" and root is not None and (Path(root) / "prepared.json").is_file():
+        return tuple(read_info(Path(root))["splits"])
+    reader = READERS[dataset]
+    default = inspect.signature(reader).parameters["split"].default
+    splits = tuple(getattr(sys.modules[reader.__module__], "SPLITS", (default,)))
+    parts = tuple(s for s in splits if s != "all")
+    return parts or splits
+
+
+def _splits_of_folder(root: Path) -> tuple[str, ...]:
+    """Folders that hold class folders, unless there are class folders right under the root."""
+    if any(map(is_class, class_folders(root, "all"))):
+        return ("all",)
+    return tuple(folder.name for folder in split_folders(root)) or ("all",)

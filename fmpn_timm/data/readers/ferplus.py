@@ -60,7 +60,7 @@ def read_ferplus(root: str | Path, split: str = "train", rule: str = "majority")
         rows = _csv_rows(root, USAGES[split])
     else:
         found = ", ".join(name for name, of in FOLDERS.items() if (root / of / "label.csv").is_file())
-        hint = f" There is the split(s) {found}." if found else ""
+        hint = f" Splits that are there: {found}." if found else ""
         mend = f"copy it from FERPlus's data/{folder.name}" if folder.is_dir() else "unpack it there"
         raise InputError(f"{folder / 'label.csv'} is missing: {mend}.{hint}")
 

@@ -11,13 +11,17 @@ from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 
 __all__ = [
-    "PICTURES", "around", "check_choice", "check_count", "find_root", "first_folder", "frame_number", "make_face_set",
-    "pictures_in", "refuse_missing", "visible_files", "visible_folders",
+    "PICTURES", "WrongRoot", "around", "check_choice", "check_count", "find_root", "first_folder", "frame_number",
+    "make_face_set", "pictures_in", "refuse_missing", "visible_files", "visible_folders",
 ]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LEVELS = {1: "one level", 2: "two levels", 3: "three levels"}
 T = TypeVar("T")
+
+
+class WrongRoot(InputError):
+    """The root is some levels above or below the folder that was given."""
 
 
 def check_choice(name: str, what: str, value: Any, choices: Iterable[Any]) -> None:
@@ -44,7 +48,8 @@ def find_root(root: str | Path, name: str, holds: Callable[[Path], bool], expect
         inner: Regular expression of the names of folders inside the root, to know one that was given in its place.
 
     Raises:
-        InputError: The folder is missing, one or more levels too high or too low, or not that data set.
+        WrongRoot: The folder is one or more levels too high or too low.
+        InputError: It is missing, or not that data set.
     """
     root = Path(root)
     if not root.is_dir():
@@ -57,13 +62,13 @@ def find_root(root: str | Path, name: str, holds: Callable[[Path], bool], expect
             break
         folder = folder.parent
         if holds(folder):
-            raise InputError(f"{root} is {LEVELS[level]} too low: give {folder}.")
+            raise WrongRoot(f"{root} is {LEVELS[level]} too low: give {folder}.")
     below = [root]
     for level in (1, 2):
         below = [f for folder in below for f in visible_folders(folder)]
         for folder in below:
             if holds(folder):
-                raise InputError(f"{root} is {LEVELS[level]} too high: give {folder}.")
+                raise WrongRoot(f"{root} is {LEVELS[level]} too high: give {folder}.")
     raise InputError(f"{root} does not hold {expected}: is this {name}?")
 
 

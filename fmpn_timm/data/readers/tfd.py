@@ -13,7 +13,7 @@ import numpy as np
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 
-from .layout import check_choice, find_root, make_face_set, visible_files
+from .layout import WrongRoot, check_choice, find_root, make_face_set, visible_files
 
 __all__ = ["read_tfd"]
 
@@ -44,7 +44,7 @@ def read_tfd(root: str | Path, split: str = "all", size: int = 48, fold: int = 1
     check_choice("TFD", "size", size, (48, 96))
     check_choice("TFD", "fold", fold, range(1, FOLDS + 1))
     if Path(root).suffix.lower() == ".mat":
-        raise InputError(f"{root} is one level too low: give its folder, {Path(root).parent}.")
+        raise WrongRoot(f"{root} is one level too low: give its folder, {Path(root).parent}.")
     root = find_root(root, "TFD", lambda folder: bool(_files(folder)), "TFD_48x48.mat or TFD_96x96.mat")
     files = {path.stem[-5:]: path for path in _files(root)}
     if f"{size}x{size}" not in files:

@@ -1,8 +1,10 @@
 """Tests of reading a data set by its name."""
 
+import json
+
 import pytest
 
-from fmpn_timm.data.readers import READERS, read_faces
+from fmpn_timm.data.readers import READERS, read_faces, splits_of
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 from tests.data.readers.base import write_picture
@@ -50,3 +52,15 @@ def test_unknown_option_is_named(dataset, tmp_path):
 def test_unknown_option_shows_the_known():
     with pytest.raises(InputError, match="ferplus: .*'rules'.*takes.*rule"):
         read_faces("ferplus", "somewhere", rules="majority")
+
+
+@pytest.mark.parametrize("name", sorted(set(READERS) - {"folder"}))
+def test_every_reader_has_splits(name):
+    splits = splits_of(name)
+    assert splits and all(isinstance(s, str) for s in splits) and ("all" not in splits or splits == ("all",))
+
+
+def test_splits_of_a_prepared_set_are_its_own(tmp_path):
+    info = {"dataset": "ckplus", "classes": [], "recipe": None, "splits": {"train": {}, "valid": {}}}
+    (tmp_path / "prepared.json").write_text(json.dumps(info))
+    assert splits_of("prepared", tmp_path) == ("train", "valid")
