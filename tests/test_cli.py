@@ -18,7 +18,7 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.faces import DETECTORS, Recipe
 from fmpn_timm.priors import MaskSet
 from tests.data.readers.base import write_picture
-from tests.faces.test_aligner import Marked, marked
+from tests.faces.marked import Marked, marked
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -10,7 +10,7 @@ from benchmarks.zoo import ARMS, compare_systems, faces_per_second
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import save_model
 from fmpn_timm.training import TrainConfig, crossval
-from tests.data.readers.test_ckplus import write
+from tests.data.readers.ckplus import write_ckplus
 from tests.training.runs import guess
 
 DRAWN = ["--data_options", "{subjects: 10, takes: 1, size: 36}", "--folds", "0-1"]
@@ -64,7 +64,7 @@ def test_speed_is_of_each_models_own_size():
 @pytest.mark.slow
 def test_all_systems_train_on_ck_by_the_same_command(tmp_path):
     sequences = [(f"S{n:03d}", f"{code:03d}", 4, code) for n in range(12) for code in range(1, 8)]
-    root: Path = write(tmp_path / "ckplus", sequences=sequences)
+    root: Path = write_ckplus(tmp_path / "ckplus", sequences=sequences)
     small = {"backbone": "test_resnet", "generator_width": 4, "generator_blocks": 1, "size": 32, "load_size": 36,
              "epochs": 1, "mask_epochs": 1, "batch_size": 16, "mask_batch_size": 16, "lr": 1e-3, "cache": "true",
              "progress": "false", "pretrained_backbone": "false", "name": "zoo-ckplus", "output": tmp_path / "runs"}

@@ -11,6 +11,7 @@ from fmpn_timm.data.ict import expression_weights, load_ict, pose_head, rasteris
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import five_of_68
 from tests.data.ict_head import COLUMNS, ROWS, write_head
+from tests.real import needs, real
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +156,11 @@ def test_light_falls_on_what_faces_it(root):
     assert above.min() >= 0.2 - 1e-6 and above.max() <= 1 + 1e-5
 
 
-ARCHIVE = Path(__file__).resolve().parents[2].parent / "shared/data/ict_facekit.tar.xz"
+ARCHIVE = real("data/ict_facekit.tar.xz")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE}")
+@needs(ARCHIVE)
 def test_the_real_model_is_rendered(tmp_path):
     import tarfile
 

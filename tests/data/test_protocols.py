@@ -14,8 +14,9 @@ from fmpn_timm.data.readers import READERS
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from tests.data.readers.base import write_picture
+from tests.real import needs, real
 
-FOLDS = Path(__file__).resolve().parents[2].parent / "shared/reference/folds"
+FOLDS = real("reference/folds")
 ALL = [protocol for protocols in PROTOCOLS.values() for protocol in protocols.values()]
 
 
@@ -158,7 +159,7 @@ def touch(path: Path, text: str = "") -> None:
     path.write_text(text)
 
 
-@pytest.mark.skipif(not FOLDS.is_dir(), reason=f"the authors' folds are not at {FOLDS}")
+@needs(FOLDS)
 class TestPublishedFolds:
     """Trees of empty files with the published names: the folds equal the authors' lists as sets of names."""
 

@@ -1,6 +1,5 @@
 """Tests of subject-independent splits."""
 
-from pathlib import Path
 
 import pytest
 
@@ -8,8 +7,9 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.data.splits import split_by_subject, subject_folds
 from fmpn_timm.errors import InputError
+from tests.real import needs, real
 
-FOLDS = Path(__file__).resolve().parents[2].parent / "shared/reference/folds"
+FOLDS = real("reference/folds")
 
 
 def face_set(subjects: list[str | None], takes: int = 3) -> FaceSet:
@@ -100,7 +100,7 @@ def test_fewer_subjects_than_folds():
         subject_folds(face_set(["a", "b", "c"]).samples)
 
 
-@pytest.mark.skipif(not FOLDS.is_dir(), reason=f"the authors' folds are not at {FOLDS}")
+@needs(FOLDS)
 def test_folds_of_ck_plus_are_the_authors():
     """Theirs are numbered from the last subjects to the first."""
     files = [FOLDS / "CKPlus" / f"test_ids_{fold}.csv" for fold in range(10)]

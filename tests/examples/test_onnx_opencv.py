@@ -18,7 +18,7 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.transforms import eval_transform
 from fmpn_timm.faces import FaceAligner, Recipe, create_detector
 from fmpn_timm.files import write_json
-from tests.faces.detectors.test_yunet import MODEL, first_photos, needs_model, needs_photos
+from tests.real import YUNET, first_photos, needs_photos, needs_yunet
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/onnx_opencv.py"
 GREY = {"color": "grey"}
@@ -38,7 +38,7 @@ def example() -> dict:
     return runpy.run_path(str(EXAMPLE))
 
 
-@needs_model
+@needs_yunet
 @needs_photos
 @torch.inference_mode()
 def test_example_says_what_the_package_says(tmp_path):
@@ -58,12 +58,12 @@ def test_example_says_what_the_package_says(tmp_path):
     export(name, tmp_path / "m.onnx")
     cv2.imwrite(str(tmp_path / "p.png"), picture[:, :, ::-1])
 
-    command = [sys.executable, "-c", ALONE, EXAMPLE, tmp_path / "m.onnx", MODEL, tmp_path / "p.png"]
+    command = [sys.executable, "-c", ALONE, EXAMPLE, tmp_path / "m.onnx", YUNET, tmp_path / "p.png"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     label, *rows = text.splitlines()
     said = {row.split()[0]: float(row.split()[1]) for row in rows}
 
-    face, = FaceAligner(recipe, create_detector("yunet", path=MODEL))([picture])[0]
+    face, = FaceAligner(recipe, create_detector("yunet", path=YUNET))([picture])[0]
     model, cfg = hub.load_model(name).eval(), hub.load_model(name).pretrained_cfg
     transform = eval_transform(32, 36, cfg["mean"], cfg["std"])
     x = transform(tv_tensors.Image(torch.from_numpy(face.image).permute(2, 0, 1)))[None]
@@ -96,7 +96,7 @@ def test_faces_are_resized_as_in_evaluation(example, cut, load_size, size):
     assert np.abs(ours - expected.numpy()).max() < 1.5 / 255
 
 
-@needs_model
+@needs_yunet
 def test_picture_without_a_face_and_no_picture_are_one_line(tmp_path, example, monkeypatch):
     class Session:
         def __init__(self, *args, **kwargs):
@@ -110,4 +110,4 @@ def test_picture_without_a_face_and_no_picture_are_one_line(tmp_path, example, m
     (tmp_path / "text.png").write_text("no picture")
     for file, message in (("empty.png", "no face found"), ("text.png", "no picture that OpenCV can read")):
         with pytest.raises(SystemExit, match=message):
-            example["main"]("m.onnx", str(MODEL), str(tmp_path / file))
+            example["main"]("m.onnx", str(YUNET), str(tmp_path / file))

@@ -7,36 +7,11 @@ import pytest
 
 from fmpn_timm.data.drawn import draw_face
 from fmpn_timm.errors import InputError
-from fmpn_timm.faces import DETECTORS, REFERENCE_LANDMARKS, AlignedFace, FaceAligner, Faces, Recipe, cut_faces
+from fmpn_timm.faces import DETECTORS, REFERENCE_LANDMARKS, AlignedFace, FaceAligner, Recipe, cut_faces
+from tests.faces.marked import NONE, Marked, marked
 
 RECIPE = Recipe(size=48)
 GIVEN = Recipe(detector="dataset", size=48)
-NONE = Faces.in_picture([], [], [], (1, 1))
-
-
-class Marked:
-    """Finds a face wherever the picture's green channel says its side: that many pixels, from that corner on."""
-
-    def __call__(self, pictures):
-        found = []
-        for picture in pictures:
-            y, x = picture[:, :, 1].nonzero()
-            side = picture[y, x, 1].astype(np.float32)
-            corner = np.stack([x, y], 1)
-            boxes = np.hstack([corner, corner + side[:, None]])
-            landmarks = corner[:, None] + REFERENCE_LANDMARKS * side[:, None, None]
-            found.append(Faces.in_picture(boxes, landmarks, np.full(len(side), 0.75), picture.shape))
-        return found
-
-
-def marked(*faces: tuple[int, int, int], shape: tuple[int, int] = (100, 140)) -> np.ndarray:
-    """A picture with faces (x, y, side): red squares, marked at their corner."""
-    picture = np.zeros((*shape, 3), np.uint8)
-    for x, y, side in faces:
-        picture[y:y + side, x:x + side, 0] = 100 + side
-    for x, y, side in faces:
-        picture[y, x, 1] = side
-    return picture
 
 
 @pytest.fixture

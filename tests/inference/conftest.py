@@ -10,7 +10,7 @@ from fmpn_timm import hub
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.faces import DETECTORS, Recipe
 from fmpn_timm.inference import Predictor
-from tests.faces.test_aligner import Marked
+from tests.faces.marked import Marked
 
 RECIPE = Recipe(size=40)
 

@@ -16,7 +16,7 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.errors import InputError
 from fmpn_timm.inference import Predictor, app, look
 from fmpn_timm.inference.sources import Frame
-from tests.faces.test_aligner import Marked, marked
+from tests.faces.marked import Marked, marked
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -229,7 +229,7 @@ def test_nothing_is_left_when_it_is_ended(model, picture, tmp_path, ending):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (tmp_path / "scratch").mkdir()
-    code = ("from tests.faces.test_aligner import Marked; from fmpn_timm.inference.app import run_app;"
+    code = ("from tests.faces.marked import Marked; from fmpn_timm.inference.app import run_app;"
             f"run_app({model!r}, port={port}, detector=Marked())")
     env = {**os.environ, "TMPDIR": str(tmp_path / "scratch"), "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     running = subprocess.Popen([sys.executable, "-c", code], env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True)

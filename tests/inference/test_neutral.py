@@ -14,7 +14,7 @@ from fmpn_timm.inference import Predictor, compare_with_neutral
 from fmpn_timm.inference.neutral import compare_faces, find_neutrals, with_comparisons
 from fmpn_timm.inference.tracks import Tracker
 from fmpn_timm.priors.regions import face_region
-from tests.faces.test_aligner import Marked, marked
+from tests.faces.marked import Marked, marked
 from tests.inference.conftest import save_tiny
 from tests.inference.test_tracks import face, frame
 

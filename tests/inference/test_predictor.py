@@ -21,7 +21,7 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
 from fmpn_timm.inference import Predictor
 from fmpn_timm.inference.sources import Frame
-from tests.faces.test_aligner import Marked, marked
+from tests.faces.marked import Marked, marked
 from tests.inference.conftest import RECIPE, save_tiny
 
 

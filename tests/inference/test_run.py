@@ -19,7 +19,7 @@ from fmpn_timm.hub import save_model
 from fmpn_timm.inference import run
 from fmpn_timm.inference.run import Counts, Outputs, predict_sources
 from tests.data.test_samples import write_bomb
-from tests.faces.test_aligner import NONE, Marked, marked
+from tests.faces.marked import NONE, Marked, marked
 from tests.inference.test_pictures import odd_files
 
 pytestmark = pytest.mark.usefixtures("marked_detector")

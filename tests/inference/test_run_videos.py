@@ -16,7 +16,7 @@ from fmpn_timm.inference import predictor as predictor_module
 from fmpn_timm.inference import run, watch
 from fmpn_timm.inference.run import Counts, Outputs, Watching, predict_sources
 from fmpn_timm.inference.video import parse_every
-from tests.faces.test_aligner import marked
+from tests.faces.marked import marked
 from tests.inference.test_run import predict, rows_of
 from tests.inference.test_video import Camera, read, write_film
 

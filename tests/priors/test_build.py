@@ -13,8 +13,9 @@ from fmpn_timm.data.readers.drawn import read_drawn
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.priors import MaskSet, build_masks, equalize, import_masks
+from tests.real import needs, real
 
-PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared/reference/masks"
+REFERENCE = real("reference/masks")
 CKPLUS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 MMI = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 SIZE = 16
@@ -255,7 +256,7 @@ class TestImport:
             import_masks(tmp_path, "mmi")
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"the authors' masks are not at {PUBLISHED}")
+@needs(REFERENCE)
 class TestPublishedMasks:
     @staticmethod
     def pngs(fold: Path, count: int) -> np.ndarray:
@@ -265,25 +266,25 @@ class TestPublishedMasks:
         ("name", "layout", "classes", "size"), [("CKPlus", "ckplus", CKPLUS, 70), ("MMI", "mmi", MMI, 81)]
     )
     def test_a_fold_is_its_pictures(self, name, layout, classes, size):
-        masks = import_masks(PUBLISHED / name / "4", layout)
+        masks = import_masks(REFERENCE / name / "4", layout)
         assert masks.classes == classes and masks.masks.shape == (len(classes), size, size)
-        np.testing.assert_allclose(masks.masks, self.pngs(PUBLISHED / name / "4", len(classes)), atol=1e-6)
+        np.testing.assert_allclose(masks.masks, self.pngs(REFERENCE / name / "4", len(classes)), atol=1e-6)
 
     @pytest.mark.parametrize(("name", "layout", "count"), [("CKPlus", "ckplus", 7), ("MMI", "mmi", 6)])
     def test_the_parent_is_the_mean_of_ten_folds(self, name, layout, count):
-        masks = import_masks(PUBLISHED / name, layout)
-        mean = sum(self.pngs(PUBLISHED / name / str(fold), count) for fold in range(10)) / 10
+        masks = import_masks(REFERENCE / name, layout)
+        mean = sum(self.pngs(REFERENCE / name / str(fold), count) for fold in range(10)) / 10
         np.testing.assert_allclose(masks.masks, mean, atol=1e-6)
         assert len(masks.recipe["folds"]) == 10
 
     def test_the_packaged_set_is_the_mean_of_ck_plus(self):
-        packaged, imported = MaskSet.load("ckplus"), import_masks(PUBLISHED / "CKPlus", "ckplus")
+        packaged, imported = MaskSet.load("ckplus"), import_masks(REFERENCE / "CKPlus", "ckplus")
         assert packaged.classes == imported.classes and packaged.data == imported.data
         torch.testing.assert_close(packaged.masks, imported.masks)
 
     def test_ck_plus_and_mmi_call_alike_what_is_alike(self):
         """So neither layout has its classes in another order."""
-        sets = [import_masks(PUBLISHED / name, layout) for name, layout in (("CKPlus", "ckplus"), ("MMI", "mmi"))]
+        sets = [import_masks(REFERENCE / name, layout) for name, layout in (("CKPlus", "ckplus"), ("MMI", "mmi"))]
         masks = [s.select(MMI).resize(70).masks.flatten(1) for s in sets]
         correlation = torch.corrcoef(torch.cat([m - m.mean(0) for m in masks]))[:6, 6:]
         same = torch.eye(6, dtype=torch.bool)

@@ -15,7 +15,7 @@ from fmpn_timm.models import FN2EN, MSCA, CosineLinear
 from fmpn_timm.tasks import CenterCosineLoss, CenterLoss, CosFace
 from fmpn_timm.training import TrainConfig, loop, train
 from fmpn_timm.training.systems import create_model, create_stages
-from tests.data.readers.test_ckplus import write as write_ckplus
+from tests.data.readers.ckplus import write_ckplus
 from tests.training.runs import train_until, watch_stages
 
 CLASSES = ("neutral", "happiness", "fear")

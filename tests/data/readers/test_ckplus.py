@@ -8,30 +8,14 @@ import pytest
 from fmpn_timm.data.readers.ckplus import CODES, read_ckplus
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces.alignment import five_of_68
-from tests.data.readers.base import ReaderTests, write_picture
+from tests.data.readers.base import ReaderTests
 
 POINTS = np.stack([np.linspace(100, 500, 68), np.linspace(80, 400, 68)], 1)
-#: Subject, sequence, number of pictures, code (None: not labelled).
-SEQUENCES = [("S005", "001", 6, 3), ("S010", "001", 7, None), ("S010", "002", 5, 7), ("S010", "004", 12, 1),
-             ("S130", "013", 5, 2), ("S999", "001", 4, 5)]
-
-
-def write(root: Path, images: str = "cohn-kanade-images", labels: str = "Emotion", sequences=SEQUENCES) -> Path:
-    for subject, sequence, count, code in sequences:
-        stem = f"{subject}_{sequence}"
-        for n in range(1, count + 1):
-            write_picture(root / images / subject / sequence / f"{stem}_{n:08d}.png", seed=n)
-        if code is not None:
-            path = root / labels / subject / sequence / f"{stem}_{count:08d}_emotion.txt"
-            path.parent.mkdir(parents=True)
-            path.write_text(f"   {code:.7e}\n")
-    (root / labels / "S010" / "001").mkdir(parents=True, exist_ok=True)  # there without a file, as in the archive
-    return root
 
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    return write(tmp_path / "ckplus")
+    return write_ckplus(tmp_path / "ckplus")
 
 
 class TestCKPlus(ReaderTests):
@@ -88,7 +72,7 @@ def test_dotfiles_and_upper_case_suffixes(root):
 
 
 def test_variants_of_the_unpacked_archives(tmp_path):
-    root = write(tmp_path, "extended-cohn-kanade-images/cohn-kanade-images", "Emotion_labels/Emotion")
+    root = write_ckplus(tmp_path, "extended-cohn-kanade-images/cohn-kanade-images", "Emotion_labels/Emotion")
     faces = read_ckplus(root)
     assert len(faces) == 15
     assert faces.options["images"] == "extended-cohn-kanade-images/cohn-kanade-images"

@@ -12,8 +12,9 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.readers.ferplus import read_ferplus
 from fmpn_timm.errors import InputError
 from tests.data.readers.base import ReaderTests
+from tests.real import needs, real
 
-ARCHIVE = Path(__file__).resolve().parents[3].parent / "shared/data/ferplus_trainvalid.tar.gz"
+ARCHIVE = real("data/ferplus_trainvalid.tar.gz")
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 
@@ -286,7 +287,7 @@ class TestWrongRoot:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no FERPlus archive at {ARCHIVE}")
+@needs(ARCHIVE)
 def test_counts_of_the_real_data(tmp_path):
     """The labels come from the archive, the pictures are empty files: no picture is opened to read the labels."""
     wanted = {f"ferplus/{FOLDERS[split]}/label.csv" for split in ("train", "valid")}

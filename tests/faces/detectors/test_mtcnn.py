@@ -7,7 +7,7 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.faces import create_detector
 from fmpn_timm.faces.detectors import MTCNN, mtcnn
 from tests.faces.detectors.base import DetectorTests
-from tests.faces.detectors.test_yunet import first_photos, needs_photos
+from tests.real import first_photos, needs_photos
 
 
 @pytest.fixture(scope="module")

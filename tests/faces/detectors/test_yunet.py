@@ -1,10 +1,6 @@
 """Tests of YuNet. Those that look at faces need its file and the London pictures."""
 
-import io
-import os
-import tarfile
 import threading
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,24 +12,9 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.faces import FaceAligner, Recipe, create_detector
 from fmpn_timm.faces.detectors import YuNet, yunet
 from tests.faces.detectors.base import DetectorTests
+from tests.real import YUNET, first_photos, needs_photos, needs_yunet
 
-DATA = Path(__file__).resolve().parents[3].parent / "shared/data"
-MODEL = Path(os.environ.get("FMPN_YUNET") or DATA / "face_detection_yunet_2023mar.onnx")
-PHOTOS = Path(os.environ.get("FMPN_LONDON_PAIRS") or DATA / "london_pairs.tar")
 BOTH_MENDS = r"Go online once.*name a copy of it by path= or FMPN_YUNET"
-
-needs_model = pytest.mark.skipif(not MODEL.is_file(), reason=f"no YuNet at {MODEL}, and FMPN_YUNET names none")
-needs_photos = pytest.mark.skipif(not PHOTOS.is_file(), reason=f"no London pictures at {PHOTOS}")
-
-
-def first_photos(number: int, side: int) -> list[np.ndarray]:
-    photos = []
-    with tarfile.open(PHOTOS) as archive:
-        for member in archive:
-            if member.name.endswith(".jpg") and len(photos) < number:
-                photo = Image.open(io.BytesIO(archive.extractfile(member).read())).convert("RGB")
-                photos.append(np.array(photo.resize((side, side), Image.Resampling.BOX)))
-    return photos
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +24,10 @@ def photos() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def yunet_detector() -> YuNet:
-    return create_detector("yunet", path=MODEL)
+    return create_detector("yunet", path=YUNET)
 
 
-@needs_model
+@needs_yunet
 @needs_photos
 class TestYuNet(DetectorTests):
     @pytest.fixture
@@ -84,7 +65,7 @@ class TestYuNet(DetectorTests):
         face = detector(photos[:1])[0].boxes[0].astype(int)
         crop = photos[0][face[1]:face[3], face[0]:face[2]]
         close_up = cv2.resize(crop, None, fx=30, fy=30, interpolation=cv2.INTER_CUBIC)
-        assert len(create_detector("yunet", path=MODEL, score=0.85)([close_up])[0]) == 1
+        assert len(create_detector("yunet", path=YUNET, score=0.85)([close_up])[0]) == 1
 
     def test_turned_photo_is_read_upright(self, detector, photos, tmp_path):
         exif = Image.Exif()
@@ -93,9 +74,9 @@ class TestYuNet(DetectorTests):
         self.assert_equal(detector([read_picture(tmp_path / "turned.png")])[0], detector(photos[:1])[0])
 
     def test_colours_are_rgb(self, detector, photos):
-        bgr = cv2.FaceDetectorYN.create(str(MODEL), "", (160 * 2, 160 * 2))
+        bgr = cv2.FaceDetectorYN.create(str(YUNET), "", (160 * 2, 160 * 2))
         twice = cv2.resize(photos[0], (320, 320), interpolation=cv2.INTER_CUBIC)
-        ours = create_detector("yunet", path=MODEL, min_side=320)(photos[:1])[0].scores[0]
+        ours = create_detector("yunet", path=YUNET, min_side=320)(photos[:1])[0].scores[0]
         assert ours == pytest.approx(bgr.detect(twice[:, :, ::-1].copy())[1][0, -1], abs=1e-5)
         assert ours != pytest.approx(bgr.detect(twice)[1][0, -1], abs=1e-5)
 
@@ -116,7 +97,7 @@ class TestYuNet(DetectorTests):
                 self.assert_equal(a, b)
 
     def test_the_variable_names_the_file(self, monkeypatch, photos):
-        monkeypatch.setenv("FMPN_YUNET", str(MODEL))
+        monkeypatch.setenv("FMPN_YUNET", str(YUNET))
         face, = FaceAligner(Recipe(size=64))(photos[:1])[0]
         assert face.image.shape == (64, 64, 3) and face.score > 0.9 and not face.centered
 
