@@ -9,6 +9,7 @@ from fmpn_timm.data.readers.ckplus import CODES, read_ckplus
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces.alignment import five_of_68
 from tests.data.readers.base import ReaderTests
+from tests.data.readers.ckplus import SEQUENCES, write_ckplus
 
 POINTS = np.stack([np.linspace(100, 500, 68), np.linspace(80, 400, 68)], 1)
 
