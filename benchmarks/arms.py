@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.collect import collect
+from fmpn_timm.files import write_text
 from fmpn_timm.training.arms import compare_arms
 from fmpn_timm.training.tables import arms_table
 
@@ -25,5 +26,5 @@ if __name__ == "__main__":
         del figures["config"]  # the arms differ in nothing else
     results = {"config": config, "arms": arms}
     stem = Path(__file__).with_name(f"arms-{config['name'].removesuffix('-fmpn')}")
-    stem.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(arms_table(summaries) + "\n")
+    write_text(stem.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
+    write_text(stem.with_suffix(".md"), arms_table(summaries) + "\n")

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fmpn_timm.files import portable
+from fmpn_timm.files import portable, write_text
 
 __all__ = ["collect"]
 
@@ -35,4 +35,4 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args()
     results = {run.name: collect(json.loads((run / "summary.json").read_text())) for run in options.runs}
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    write_text(options.out, json.dumps(results, indent=1) + "\n")

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 import timm
 import torch
+from matplotlib.figure import Figure
 
 import fmpn_timm  # noqa: F401 registers the models
 from benchmarks.data_path import cut, package_loader, write_pictures
@@ -92,11 +92,9 @@ def crowd(number: int) -> np.ndarray:
     return np.ascontiguousarray(np.vstack([np.hstack(faces[i * side:(i + 1) * side]) for i in range(side)]))
 
 
-def draw(curves: dict, path: str) -> None:
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, len(curves), figsize=(3.4 * len(curves), 5.6), squeeze=False, layout="constrained")
+def draw(curves: dict, path: Path) -> None:
+    figure = Figure(figsize=(3.4 * len(curves), 5.6), layout="constrained")
+    axes = figure.subplots(2, len(curves), squeeze=False)
     for column, (title, curve) in zip(axes.T, curves.items(), strict=True):
         for name, points in curve["lines"].items():
             numbers = [p["number"] for p in points]

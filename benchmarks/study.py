@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks.variants import Key, asked_for, fold_gains, without_root
 from fmpn_timm.cli import parse_crossval
@@ -193,11 +193,9 @@ def _difference(found: Mapping[str, Any]) -> str:
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     things = list(dict.fromkeys(row["varied"] for row in rows))
-    figure, axes = plt.subplots(1, len(things), figsize=(3 * len(things), 3.2), sharey=True, squeeze=False)
+    figure = Figure(figsize=(3 * len(things), 3.2), layout="tight")
+    axes = figure.subplots(1, len(things), sharey=True, squeeze=False)
     for axis, thing in zip(axes[0], things, strict=True):
         of = [row for row in rows if row["varied"] == thing]
         for i, (a, b) in enumerate(PAIRS):
@@ -215,9 +213,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("difference in accuracy, points\n(95 %, corrected t over folds)", fontsize=8)
     axes[0][0].legend(fontsize=7, frameon=False)
-    figure.tight_layout()
     save_figure(figure, path)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

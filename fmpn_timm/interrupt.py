@@ -26,6 +26,7 @@ class Interrupt:
 
     def __init__(self, step: str = "update"):
         self.step = step
+        self.asked = 0
 
     def __enter__(self) -> "Interrupt":
         self.asked = 0

@@ -2,8 +2,8 @@
 
 A face is drawn in *face units*: the origin lies between the eyes and the nose, x grows to the right of the picture,
 y grows downwards, the chin of an average face is at y = 1 and its cheeks at x = +-0.7. What a subject looks like is
-a `_Person`, what the face does is an amount per FACS action unit, and `_UNITS` says which *channels* a unit drives:
-displacements of features (face units at full activation), skin folds (`_FOLDS`) and soft relief (`_RELIEF`). Every
+a ``_Person``, what the face does is an amount per FACS action unit, and ``_UNITS`` says which *channels* a unit drives:
+displacements of features (face units at full activation), skin folds (``_FOLDS``) and soft relief (``_RELIEF``). Every
 channel holds two values, one per side of the picture, so that one-sided expressions need no code of their own.
 """
 
@@ -19,6 +19,9 @@ import numpy as np
 
 from .classes import EXPRESSIONS
 
+__all__ = ["ACTION_UNITS", "DrawnFace", "draw_face"]
+
+#: Action units of each expression with their weights; those of contempt act on one side of the face only.
 ACTION_UNITS: dict[str, dict[int, float]] = {
     "neutral": {},
     "happiness": {6: 0.9, 12: 1.0, 25: 0.6},
@@ -29,7 +32,6 @@ ACTION_UNITS: dict[str, dict[int, float]] = {
     "fear": {1: 0.9, 2: 0.6, 4: 0.6, 5: 1.0, 7: 0.4, 20: 1.0, 26: 0.45},
     "contempt": {12: 0.6, 14: 1.0},
 }
-"""Action units of each expression with their weights; those of contempt act on one side of the face only."""
 
 _ONE_SIDED = frozenset({"contempt"})
 _OPTIONAL = frozenset({17, 24, 25})
@@ -55,6 +57,7 @@ _UNITS: dict[int, dict[str, float]] = {
     26: {"jaw": 0.2, "corner_out": -0.05},
 }
 
+#: Creases, 3 or 4 control points each, on the right half of the picture; mirrored to the left one.
 _FOLDS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
     "forehead": (
         ((0.0, -0.53), (0.14, -0.54), (0.27, -0.52)),
@@ -82,8 +85,8 @@ _FOLDS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
     "chin": (((0.0, 0.73), (0.1, 0.745), (0.17, 0.79)),),
     "stretch": (((0.34, 0.42), (0.42, 0.54), (0.42, 0.68)),),
 }
-"""Creases, 3 or 4 control points each, on the right half of the picture; mirrored to the left one."""
 
+#: Soft bulges and hollows on the right half: x, y, widths along x and y (face units), lightening (relative).
 _RELIEF: dict[str, tuple[tuple[float, float, float, float, float], ...]] = {
     "frown": ((0.09, -0.3, 0.07, 0.06, -0.16),),
     "cheek": ((0.4, 0.19, 0.13, 0.08, 0.12), (0.43, 0.36, 0.13, 0.06, -0.14), (0.32, 0.04, 0.12, 0.03, -0.1)),
@@ -108,11 +111,11 @@ _RELIEF: dict[str, tuple[tuple[float, float, float, float, float], ...]] = {
         (0.0, -0.6, 0.3, 0.14, 0.05),
     ),
 }
-"""Soft bulges and hollows on the right half: x, y, widths along x and y (face units), lightening (relative)."""
 
+#: How deep the folds of the oldest faces are at rest.
 _AGEING = {"nasolabial": 0.35, "crow": 0.35, "lid_bag": 0.35, "forehead": 0.35}
-"""How deep the folds of the oldest faces are at rest."""
 
+#: What differs between people, as factors or in face units, with its range.
 _SHAPE: dict[str, tuple[float, float]] = {
     "width": (0.92, 1.08),
     "jaw": (0.84, 1.12),
@@ -131,10 +134,9 @@ _SHAPE: dict[str, tuple[float, float]] = {
     "lip_lower": (0.05, 0.09),
     "hair_volume": (0.03, 0.16),
 }
-"""What differs between people, as factors or in face units, with its range."""
 
+#: Standard deviation over people of how far each action unit is on (or, negative, off) in the resting face.
 _REST_SPREAD = {1: 0.14, 2: 0.14, 4: 0.2, 5: 0.15, 7: 0.15, 10: 0.06, 12: 0.1, 15: 0.18, 17: 0.1, 23: 0.2}
-"""Standard deviation over people of how far each action unit is on (or, negative, off) in the resting face."""
 
 _SKIN = ((250, 222, 202), (238, 200, 172), (222, 176, 142), (196, 144, 99), (156, 106, 76), (112, 74, 54), (76, 52, 42))
 _HAIR = ((30, 24, 24), (48, 34, 28), (84, 56, 36), (124, 84, 48), (204, 168, 108), (150, 68, 36), (168, 164, 160))
@@ -164,7 +166,7 @@ class DrawnFace:
         landmarks: (5, 2) float32, pixels (x, y), the centre of the top left pixel being (0, 0): the subject's right
             eye (left in the image), left eye, nose tip, right mouth corner, left mouth corner.
         subject: Number of the person.
-        expression: One of `EXPRESSIONS`.
+        expression: One of ``EXPRESSIONS``.
     """
 
     image: np.ndarray
@@ -174,7 +176,7 @@ class DrawnFace:
 
 
 class _Person(SimpleNamespace):
-    """What a subject keeps from picture to picture: the ranges of `_SHAPE` drawn, and the attributes set below."""
+    """What a subject keeps from picture to picture: the ranges of ``_SHAPE`` drawn, and the attributes set below."""
 
 
 def _person(seed: int, subject: int) -> _Person:
@@ -202,7 +204,7 @@ def _person(seed: int, subject: int) -> _Person:
 
 
 def _ramp(colours: tuple[tuple[int, int, int], ...], position: float) -> np.ndarray:
-    """Colour at `position` in [0, 1] along `colours`."""
+    """Colour at ``position`` in [0, 1] along ``colours``."""
     at = np.linspace(0, 1, len(colours))
     return np.array([np.interp(position, at, channel) for channel in zip(*colours, strict=True)])
 
@@ -219,7 +221,7 @@ def _channels(activation: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
 def _activation(
     person: _Person, expression: str, intensity: tuple[float, float], rng: np.random.Generator
 ) -> dict[int, np.ndarray]:
-    """Activate the units of `expression` on top of the resting face, each with its own strength and asymmetry."""
+    """Activate the units of ``expression`` on top of the resting face, each with its own strength and asymmetry."""
     strength = rng.uniform(*intensity)
     sides = np.eye(2)[rng.integers(2)] if expression in _ONE_SIDED else np.ones(2)
     activation = dict(person.rest)
@@ -231,7 +233,7 @@ def _activation(
 
 
 def _spline(points: np.ndarray, *, closed: bool = False, per_segment: int = 8) -> np.ndarray:
-    """Catmull-Rom curve through (n, 2) `points`."""
+    """Catmull-Rom curve through (n, 2) ``points``."""
     p = np.asarray(points, float)
     p = np.concatenate((p[-1:], p, p[:2]) if closed else (2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]))
     t = np.linspace(0, 1, per_segment, endpoint=False)[:, None, None]
@@ -242,7 +244,7 @@ def _spline(points: np.ndarray, *, closed: bool = False, per_segment: int = 8) -
 
 
 def _ribbon(curve: np.ndarray, width: float | np.ndarray) -> np.ndarray:
-    """Outline of a stroke along (n, 2) `curve`; `width` may vary along it."""
+    """Outline of a stroke along (n, 2) ``curve``; ``width`` may vary along it."""
     ends = curve[[0, *range(len(curve)), -1]]
     along = ends[2:] - ends[:-2]
     across = along[:, ::-1] * (-0.5, 0.5) / (np.hypot(*along.T)[:, None] + 1e-9)
@@ -299,13 +301,13 @@ class _Canvas:
         return np.array((cos * x - sin * y, sin * x + cos * y)).T + (np.array((0.5, 0.51)) + self.shift) * self.size
 
     def stamp(self, corners: np.ndarray, colour: np.ndarray | float, on: np.ndarray) -> None:
-        """Fill the polygon `corners` (n, 2), in picture coordinates, on an array of the canvas' height and width."""
+        """Fill the polygon ``corners`` (n, 2), in picture coordinates, on an array of the canvas' height and width."""
         # Four fractional bits, measured from pixel centres, which is where OpenCV has its integers.
         fixed = np.rint((corners * self.samples - 0.5) * 16).astype(np.int32)
         cv2.fillPoly(on, [fixed], (np.ones(3) * colour).tolist(), cv2.LINE_8, 4)
 
     def fill(self, points: np.ndarray, colour: np.ndarray | float) -> None:
-        """Fill the polygon `points` (n, 2), in face units, on the picture."""
+        """Fill the polygon ``points`` (n, 2), in face units, on the picture."""
         self.stamp(self.project(points), colour, self.image)
 
     def mask(self, points: np.ndarray) -> np.ndarray:
@@ -314,7 +316,7 @@ class _Canvas:
         return mask
 
     def inside(self, points: np.ndarray, paint: Callable[[], None]) -> None:
-        """Run `paint`, keeping what it paints inside the polygon `points` only."""
+        """Run ``paint``, keeping what it paints inside the polygon ``points`` only."""
         before = self.image.copy()
         paint()
         self.image = cv2.copyTo(self.image, self.mask(points), before)
@@ -567,13 +569,13 @@ def draw_face(
 ) -> DrawnFace:
     """Draw one face; on one installation, the same arguments give the same bits.
 
-    The looks of a person depend on `seed` and `subject` only. `take`, together with `expression`, selects everything
-    else. With `pose`, `noise`, `light` and `occlusion` at 0, a subject's neutral and expressive pictures differ only
-    by what the action units move.
+    The looks of a person depend on ``seed`` and ``subject`` only. ``take``, together with ``expression``, selects
+    everything else. With ``pose``, ``noise``, ``light`` and ``occlusion`` at 0, a subject's neutral and expressive
+    pictures differ only by what the action units move.
 
     Args:
         subject: Number of the person, >= 0.
-        expression: One of `EXPRESSIONS`.
+        expression: One of ``EXPRESSIONS``.
         take: Number of the picture of this subject with this expression, >= 0.
         size: Height and width of the picture in pixels, >= 16.
         seed: Number of the population the subjects come from, >= 0.
@@ -587,7 +589,7 @@ def draw_face(
         The picture with its landmarks and labels.
 
     Raises:
-        ValueError: If `expression` is unknown or a number is out of its range.
+        ValueError: If ``expression`` is unknown or a number is out of its range.
     """
     if expression not in EXPRESSIONS:
         raise ValueError(f"unknown expression {expression!r}; choose from {', '.join(EXPRESSIONS)}")

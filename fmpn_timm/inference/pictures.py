@@ -65,7 +65,7 @@ def _file(path: str) -> str:
         if not os.path.isfile(path):  # a pipe or a device would have us wait for ever
             raise Unreadable("no such file" if not os.path.exists(path) else "this is no file")
         with open(path, "rb"):
-            return os.fspath(path)
+            return path
     except ValueError:
         raise Unreadable("no such file") from None  # a name with a zero byte
     except OSError as error:

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TextIO
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import partial_name
 
-from .results import columns
+from .results import UNCERTAIN, columns
 
 __all__ = ["CsvRows", "JsonArray", "JsonLines", "ParquetRows", "RowWriter", "Table", "refuse_existing"]
 
@@ -250,7 +250,7 @@ class Table:
     def __init__(self, classes: tuple[str, ...], width: int, file: TextIO | None = None):
         self.done, self.classes, self.columns = set(), classes, columns(classes)
         self.file = sys.stdout if file is None else file
-        self.width, self.label_width = max(min(width, 60), 6), max(map(len, (*classes, "uncertain")))
+        self.width, self.label_width = max(min(width, 60), 6), max(map(len, (*classes, UNCERTAIN)))
         self._print("source", "face", "label", "p", "notes")
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:

@@ -289,6 +289,14 @@ def _generator_defaults(generator: str, cfg: Any, num_classes: int) -> Dict[str,
 
 
 def create_fmpn(variant: str, backbone: str, pretrained: bool = False, **kwargs) -> FMPN:
+    """Build FMPN by a name of its own in front of a backbone, as the entry points do.
+
+    Args:
+        variant: Name of the architecture.
+        backbone: Name of the timm model behind the fusion net.
+        pretrained: Whether to load the weights that are declared for the name.
+        kwargs: Further arguments of ``FMPN``, and ``timm.create_model``'s.
+    """
     return build_on_backbone(FMPN, fmpn_cfg, variant, backbone, pretrained, **kwargs)
 
 

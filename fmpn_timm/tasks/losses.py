@@ -6,12 +6,15 @@ soft (each row sums to 1). Hats are unit vectors. With soft targets t every loss
 times the loss if k were the class. All are means over the batch, computed in float32.
 """
 
+from typing import Literal, get_args
+
 import torch
 import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 
-__all__ = ["LOSSES", "CenterCosineLoss", "CenterLoss", "CosFace", "CrossEntropy", "create_loss", "needs_cosines"]
+__all__ = ["LOSSES", "CenterCosineLoss", "CenterLoss", "CosFace", "CrossEntropy", "LossName", "create_loss",
+           "needs_cosines"]
 
 
 class CrossEntropy(nn.Module):
@@ -183,7 +186,8 @@ def separation(weights: torch.Tensor) -> torch.Tensor:
 
 
 #: Names of the losses, as a configuration gives them.
-LOSSES = ("cross_entropy", "center", "cosface", "center_cosine")
+LossName = Literal["cross_entropy", "center", "cosface", "center_cosine"]
+LOSSES = get_args(LossName)
 
 
 def needs_cosines(name: str) -> bool:

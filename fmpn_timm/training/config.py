@@ -10,6 +10,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.tasks.losses import LossName
 
 __all__ = ["CONFIGS", "INDIFFERENT", "ORIGIN", "TrainConfig", "config_names", "parse_config", "refuse_overridden"]
 
@@ -183,7 +184,7 @@ class TrainConfig:
     batch_size: int = 16
     mask_weight: float = 0.1
     class_weight: float = 1.0
-    loss: Literal["cross_entropy", "center", "cosface", "center_cosine"] = "cross_entropy"
+    loss: LossName = "cross_entropy"
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     beta1: float = 0.5

@@ -11,7 +11,7 @@ import torchvision
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-import fmpn_timm
+from fmpn_timm.version import __version__
 
 __all__ = ["Reliability", "calibration_figures", "reliability", "summarize", "versions"]
 
@@ -100,7 +100,7 @@ def calibration_figures(logits: torch.Tensor, labels: torch.Tensor, temperature:
 def versions() -> dict[str, str]:
     """Versions of what decides a result."""
     return {
-        "fmpn_timm": fmpn_timm.__version__,
+        "fmpn_timm": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__.split("+")[0],
         "torchvision": torchvision.__version__.split("+")[0],

@@ -1,12 +1,10 @@
 """Tests of the configuration."""
 
 import dataclasses
-import typing
 
 import pytest
 
 from fmpn_timm.errors import InputError
-from fmpn_timm.tasks import LOSSES
 from fmpn_timm.training import train
 from fmpn_timm.training.config import CONFIGS, TrainConfig, config_names, parse_config, refuse_overridden
 
@@ -113,7 +111,3 @@ def test_bad_options_are_refused(args, capsys):
     with pytest.raises(SystemExit):
         parse_config(args)
     assert args[0].lstrip("-") in capsys.readouterr().err
-
-
-def test_losses_are_those_there_are():
-    assert typing.get_args(typing.get_type_hints(TrainConfig)["loss"]) == LOSSES
