@@ -18,7 +18,6 @@ class ClassificationTask(TrainingTask):
 
     Args:
         model: Any timm classifier.
-        label_smoothing: Share of the target that is spread over all classes, in the default loss.
         loss: A loss of ``tasks/losses.py``; cross entropy if None.
         distillation: What makes of the batch's targets those that are learnt; None to learn the batch's own.
     """
@@ -26,13 +25,12 @@ class ClassificationTask(TrainingTask):
     def __init__(
             self,
             model: nn.Module,
-            label_smoothing: float = 0.0,
             loss: nn.Module | None = None,
             distillation: Distillation | None = None,
     ):
         super().__init__(verbose=False)
         self.model = model
-        self.loss = loss or CrossEntropy(label_smoothing)
+        self.loss = loss or CrossEntropy()
         self.distillation = distillation
         self.with_embeddings = type(self.loss) is not CrossEntropy
 

@@ -84,7 +84,7 @@ class ResidueTask(ClassificationTask):
         model: The network.
         local_weight: lambda_1 to lambda_4, of the local classifiers.
         class_weight: lambda_5, of the combined head.
-        label_smoothing: Share of the target that is spread over all classes.
+        loss: L_1 to L_5, of logits alone; cross entropy if None.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class ResidueTask(ClassificationTask):
             model: DeRL,
             local_weight: float = 0.5,
             class_weight: float = 1.0,
-            label_smoothing: float = 0.0,
+            loss: nn.Module | None = None,
     ):
-        super().__init__(model, label_smoothing)
+        super().__init__(model, loss)
         self.local_weight = local_weight
         self.class_weight = class_weight
 

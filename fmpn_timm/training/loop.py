@@ -250,7 +250,7 @@ class Run:
         train_loader = self._loader(train, per_step, train=True, with_mask=stage.masks, with_neutral=stage.neutral)
         sampler = train_loader.sampler
         with_mask, with_neutral = (carried and not stage.classifies for carried in (stage.masks, stage.neutral))
-        valid_loader = self._loader(valid, per_step, False, with_mask, with_neutral)
+        valid_loader = self._loader(valid, per_step, train=False, with_mask=with_mask, with_neutral=with_neutral)
         prepared = accelerator.prepare(stage.task, optimizer, train_loader, valid_loader)
         task, optimizer, train_loader, valid_loader = prepared
         if config.compile:
@@ -425,8 +425,10 @@ class Run:
     def _predict(self, faces: FaceSet, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and labels of all faces; none may be broken."""
         config = self.config
-        how = (config.flip_test, config.progress, config.channels_last, config.precision)
-        logits, labels = predict(self.evaluated, loader, self.accelerator, *how)
+        logits, labels = predict(
+            self.evaluated, loader, self.accelerator, flip=config.flip_test, progress=config.progress,
+            channels_last=config.channels_last, precision=config.precision,
+        )
         return leave_out_broken(faces, logits, labels)[:2]
 
     @torch.inference_mode()
@@ -521,7 +523,8 @@ class Run:
             chosen += of_class[:: max(len(of_class) // 2, 1)][:2]
         with_mask = self.data.priors is not None
         faces = dataclasses.replace(faces, samples=tuple(chosen))
-        batch = next(iter(self._loader(faces, len(chosen), False, with_mask, with_neutral)))
+        loader = self._loader(faces, len(chosen), train=False, with_mask=with_mask, with_neutral=with_neutral)
+        batch = next(iter(loader))
         self.model.eval()
         sheet.draw(self.model, batch, [s.expression for s in chosen], self.data.classes, path)
 

@@ -17,6 +17,7 @@ from fmpn_timm.hub import class_names, load_model, recipe_of, weights_of
 from fmpn_timm.models import FMPN, FN2EN, MSCA, BasisMaskGenerator, CosineLinear, DeRL
 from fmpn_timm.tasks import (
     ClassificationTask,
+    CrossEntropy,
     DeexpressionTask,
     Distillation,
     FeatureMatchTask,
@@ -273,7 +274,7 @@ def _derl_stages(config: TrainConfig, model: DeRL) -> list[Stage]:
     elif config.init is None:
         raise InputError("--mask_epochs 0 leaves DeRL's generator untrained: name a trained one with --init.")
     groups = [*_groups(config, model.local, config.lr), *_groups(config, model.head, config.lr)]  # not the generator
-    task = ResidueTask(model, class_weight=config.class_weight, label_smoothing=config.label_smoothing)
+    task = ResidueTask(model, class_weight=config.class_weight, loss=CrossEntropy(config.label_smoothing))
     stages.append(Stage("residue", task, config.epochs, config.lr, config.batch_size, groups))
     return stages
 
