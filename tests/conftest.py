@@ -1,4 +1,11 @@
-"""Settings of all tests."""
+"""Settings of all tests: on the CPU, where what they say bit for bit holds."""
+
+import os
+import sys
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+if sys.platform == "darwin":
+    os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 import pytest
 import torch

@@ -41,7 +41,8 @@ def optimize(
 
     Batch norms are folded into the convolutions before them, convolutions that the CPU's library is slow at are
     computed in an equal way, memory is laid out channels-last, and the whole is compiled: on a GPU into CUDA graphs.
-    In float32 logits and masks stay within 1e-4 of the model's own; ask for it where that matters. In bf16 and fp16
+    In float32 logits and masks stay within 1e-4 of the model's own (on a GPU without TF32, which torch allows in
+    convolutions: `torch.backends.cudnn.allow_tf32 = False`); ask for it where that matters. In bf16 and fp16
     they are rounded as in training at that precision: see `benchmarks/inference.md` for how far.
 
     Args:
@@ -161,7 +162,7 @@ class OptimizedModel(nn.Module):
             output = self._method(name, x.device)(x)
         leaves, tree = tree_flatten(output)
         on_gpu = x.device.type == "cuda"  # the next pass of a CUDA graph writes where this one wrote
-        return tree_unflatten([leaf.float().clone() if on_gpu else leaf.float() for leaf in leaves], tree)
+        return tree_unflatten([leaf.to(torch.float32, copy=on_gpu) for leaf in leaves], tree)
 
     def _method(self, name: str, device: torch.device) -> Callable:
         method = getattr(self.model, name)

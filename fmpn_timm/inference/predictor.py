@@ -198,7 +198,7 @@ class Predictor:
             faces = torch.stack([self._tensor(image) for image in images[start:start + self.batch_size]])
             with self._lock, torch.inference_mode():
                 logits, masks = self._forward(faces.to(self.device))
-                probabilities = (logits.double() / self.temperature).softmax(1).cpu().numpy()
+                probabilities = (logits.cpu().double() / self.temperature).softmax(1).numpy()  # MPS knows no double
                 masks = [None] * len(faces) if masks is None else masks[:, 0].float().cpu().numpy()
             yield from zip(probabilities, masks, strict=True)
 
@@ -246,8 +246,8 @@ def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
         if not torch.accelerator.is_available():
             return torch.device("cpu")
-        kind = torch.accelerator.current_accelerator().type
-        device = f"{kind}:{os.environ.get('LOCAL_RANK', 0)}"
+        rank = int(os.environ.get("LOCAL_RANK", 0))  # processes that share the work share the devices
+        device = f"{torch.accelerator.current_accelerator().type}:{rank % torch.accelerator.device_count()}"
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -25,6 +25,8 @@ FACTOR = 1e4
 FLOOR = 1e-2
 #: Losses that the median is of, and how many there must be before it counts.
 MEMORY, LEAST = 101, 10
+#: Updates in a row that fp16 may leave out, as its scale finds its way down.
+LEFT_OUT = 100
 
 
 class LossGuard:
@@ -63,6 +65,7 @@ class Watch:
         self.faces = faces
         self.interrupt = interrupt
         self.losses = LossGuard()
+        self.left_out = 0  # updates in a row
         self.broken: dict[str, str] = {}
 
     def check(self, title: str, losses: list[torch.Tensor], norm: torch.Tensor | None, seen: list[torch.Tensor]) -> int:
@@ -80,9 +83,11 @@ class Watch:
         Raises:
             InputError: The loss or the gradient is no good, or too many pictures are broken; on all processes.
         """
-        losses = torch.stack(losses).tolist()
-        norm = 0.0 if norm is None else float(norm)
-        index, stand_in = torch.cat(seen, 1).tolist()
+        norm = losses[0].new_zeros(()) if norm is None else norm
+        parts = (torch.stack(losses), norm[None], *torch.cat(seen, 1))
+        told = torch.cat([part.float() for part in parts]).cpu()  # at once: each transfer has a GPU wait
+        losses, (norm,), index, stand_in = (part.tolist() for part in told.split([len(part) for part in parts]))
+        index = list(map(int, index))
         new = [i for i, s in zip(index, stand_in, strict=True) if s and self.faces.samples[i].source not in self.broken]
         wrong = any([self.losses.wrong(loss) for loss in losses]) or self._is_bad(norm)
         wrong, broken, asked = self._most(wrong, bool(new), self.interrupt.asked)
@@ -101,7 +106,9 @@ class Watch:
         return [{"source": source, "reason": reason} for source, reason in sorted(self.broken.items())]
 
     def _is_bad(self, norm: float) -> bool:
-        return self.config.precision != "fp16" and not math.isfinite(norm)  # fp16 leaves such updates out
+        """Whether a gradient is no good; fp16 leaves such updates out, and only too many in a row are bad."""
+        self.left_out = 0 if math.isfinite(norm) else self.left_out + 1
+        return self.left_out > (LEFT_OUT if self.config.precision == "fp16" else 0)
 
     def _most(self, *numbers: int) -> list[int]:
         """The greatest of each number over all processes."""

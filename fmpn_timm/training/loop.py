@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
@@ -94,7 +95,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         log_with="tensorboard" if _has_tensorboard() else None,
         project_dir=config.output,
     )
-    if config.sync_bn and accelerator.device.type == "cpu":
+    if config.sync_bn and accelerator.device.type != "cuda":
         raise InputError("--sync_bn needs GPUs: leave it out, or take a backbone without batch norm.")
     config = _choose_folder(config, accelerator)
     folder = config.folder
@@ -142,8 +143,6 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
         _check_unchanged(checkpoint, state["config"], _comparable(config, accelerator))
     data = prepare_data(config, accelerator)
     model = create_model(config, data.classes, data.train.recipe, data.masks)
-    if config.sync_bn:
-        model = convert_sync_batchnorm(model)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if config.grad_checkpointing:
@@ -157,6 +156,8 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
         run.resume(checkpoint, state)
     stages = [stage for stage in create_stages(config, model, data.classes, data.train.recipe) if stage.epochs]
     for stage in stages:
+        if config.sync_bn:
+            convert_sync_batchnorm(stage.task)  # in place, and the model that is in it
         if stage.batch_size % (config.accumulate * accelerator.num_processes):
             raise InputError(f"The batch of stage {stage.name}, {stage.batch_size} faces, must be a multiple of "
                              f"{accelerator.num_processes} processes x --accumulate {config.accumulate}.")
@@ -176,6 +177,24 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
         run.stage(stage, before)
         before += stage.epochs
     return run.finish()
+
+
+@dataclass
+class UnderWay:
+    """A stage as it is trained, and what Accelerate has prepared for it."""
+
+    stage: Stage
+    before: int  # epochs of the stages before it
+    per_step: int  # faces of a step on each process
+    updates: int  # of an epoch
+    task: nn.Module
+    optimizer: AcceleratedOptimizer
+    scheduler: LambdaLR
+    ema: ModelEmaV3 | None
+    train_loader: DataLoader
+    sampler: EpochSampler
+    valid: FaceSet
+    valid_loader: DataLoader
 
 
 @dataclass
@@ -228,11 +247,22 @@ class Run:
             stage: The stage.
             before: Epochs of the stages before it.
         """
-        config, accelerator, model = self.config, self.accelerator, self.model
+        model = self.model
         if self.done >= before + stage.epochs:
             if self.resumed_from:  # a later stage loads its own state over this
                 self.checkpoints.load_evaluated(self.resumed_from, model)
             return
+        under_way = self._begin(stage, before)
+        for epoch in range(self.done - before, stage.epochs):
+            self._run_epoch(under_way, epoch)
+        self.resumed_from = None
+        if under_way.ema and not stage.classifies:
+            model.load_state_dict(under_way.ema.module.state_dict())  # the next stage starts from the averaged weights
+        model.requires_grad_(True)
+
+    def _begin(self, stage: Stage, before: int) -> UnderWay:
+        """Prepare a stage, with the state of the checkpoint that the run goes on from, if it is of this stage."""
+        config, accelerator, model = self.config, self.accelerator, self.model
         set_seed(config.seed + before)  # so that a stage does not depend on how far others drew random numbers
         accelerator.free_memory()
         self.watch.losses = LossGuard()
@@ -267,39 +297,38 @@ class Run:
             scheduler.load_state_dict(self.checkpoints.state(self.resumed_from)["scheduler"])
             if ema:
                 self.checkpoints.load_evaluated(self.resumed_from, ema.module)
+        return UnderWay(stage, before, per_step, updates, task, optimizer, scheduler, ema, train_loader, sampler, valid,
+                        valid_loader)
 
-        for epoch in range(self.done - before, stage.epochs):
-            clock = time.time() - self.elapsed
-            train_loader.set_epoch(before + epoch)
-            sampler.start = self.batches * per_step * accelerator.num_processes
-            update = epoch * updates + math.ceil(self.batches / config.accumulate)
-            title = f"{stage.name} {epoch + 1}/{stage.epochs}"
-            try:
-                losses = self._epoch(title, task, train_loader, optimizer, scheduler, ema, update, clock)
-                row = {"stage": stage.name, "epoch": epoch + 1, "lr": scheduler.get_last_lr()[-1], **losses}
-                self._share_buffers()
-                if not stage.classifies:
-                    row["valid_loss"] = self._error(stage, valid, valid_loader)
-                else:
-                    metrics = self._evaluate(valid, valid_loader)
-                    row |= {"valid_accuracy": metrics["accuracy"], "valid_macro_f1": metrics["macro_f1"]}
-                    if metrics["accuracy"] > self.best_score:
-                        self.best, self.best_score = before + epoch + 1, metrics["accuracy"]
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                raise InputError(_smaller_batch(config, stage, title, per_step)) from error
-            row["seconds"] = round(time.time() - clock, 1)
-            self.seconds += row["seconds"]
-            self.done, self.batches, self.sums, self.elapsed = before + epoch + 1, 0, {}, 0.0
-            self.history.append(row)
-            self._report(row)
-            self._save(scheduler)
-            self._stop_if(self.watch.asked())
-        self.resumed_from = None
-        if ema and not stage.classifies:
-            model.load_state_dict(ema.module.state_dict())  # the next stage starts from the averaged weights
-        model.requires_grad_(True)
+    def _run_epoch(self, under_way: UnderWay, epoch: int) -> None:
+        """Train the rest of an epoch, look at the validation faces, write a checkpoint."""
+        stage, before = under_way.stage, under_way.before
+        clock = time.time() - self.elapsed
+        under_way.train_loader.set_epoch(before + epoch)
+        under_way.sampler.start = self.batches * under_way.per_step * self.accelerator.num_processes
+        title = f"{stage.name} {epoch + 1}/{stage.epochs}"
+        try:
+            losses = self._learn(under_way, title, epoch, clock)
+            row = {"stage": stage.name, "epoch": epoch + 1, "lr": under_way.scheduler.get_last_lr()[-1], **losses}
+            self._share_buffers()
+            if not stage.classifies:
+                row["valid_loss"] = self._error(stage, under_way.valid, under_way.valid_loader)
+            else:
+                metrics = self._evaluate(under_way.valid, under_way.valid_loader)
+                row |= {"valid_accuracy": metrics["accuracy"], "valid_macro_f1": metrics["macro_f1"]}
+                if metrics["accuracy"] > self.best_score:
+                    self.best, self.best_score = before + epoch + 1, metrics["accuracy"]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise InputError(_smaller_batch(self.config, stage, title, under_way.per_step)) from error
+        row["seconds"] = round(time.time() - clock, 1)
+        self.seconds += row["seconds"]
+        self.done, self.batches, self.sums, self.elapsed = before + epoch + 1, 0, {}, 0.0
+        self.history.append(row)
+        self._report(row)
+        self._save(under_way.scheduler)
+        self._stop_if(self.watch.asked())
 
     def _loader(
             self,
@@ -335,25 +364,18 @@ class Run:
             num_workers=config.workers,
             persistent_workers=config.workers > 0,
             worker_init_fn=ignore_signals,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.accelerator.device.type == "cuda",
         )
 
-    def _epoch(
-            self,
-            title: str,
-            task: nn.Module,
-            loader: DataLoader,
-            optimizer: torch.optim.Optimizer,
-            scheduler: LambdaLR,
-            ema: ModelEmaV3 | None,
-            update: int,
-            clock: float,
-    ) -> dict[str, float]:
-        """The rest of an epoch, the first of its updates the given one; the mean of each loss over the whole epoch."""
+    def _learn(self, under_way: UnderWay, title: str, epoch: int, clock: float) -> dict[str, float]:
+        """The updates of an epoch that are still to do; the mean of each loss over the whole epoch."""
         config, accelerator = self.config, self.accelerator
+        task, optimizer, scheduler, ema = under_way.task, under_way.optimizer, under_way.scheduler, under_way.ema
+        update = epoch * under_way.updates + math.ceil(self.batches / config.accumulate)
         task.train()
         show = config.progress and accelerator.is_main_process
-        bar = tqdm(loader, desc=title, unit="batch", disable=None if show else True, leave=False, initial=self.batches)
+        bar = tqdm(under_way.train_loader, desc=title, unit="batch", disable=None if show else True, leave=False,
+                   initial=self.batches)
         losses, seen = [], []  # of the update under way
         for batch in bar:
             set_seed(mix_seeds(config.seed, self.done, self.batches, accelerator.process_index))  # dropout, mixing
@@ -533,7 +555,8 @@ def _create_optimizer(config: TrainConfig, stage: Stage) -> torch.optim.Optimize
     optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     groups = [group for group in stage.groups if group["params"]]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=stage.lr, momentum=config.beta1, fused=True)
+        # fused, an update that fp16 leaves out would leave the momentum uninitialised
+        return torch.optim.SGD(groups, lr=stage.lr, momentum=config.beta1, fused=config.precision != "fp16")
     return optimizers[config.optimizer](groups, lr=stage.lr, betas=(config.beta1, 0.999), fused=True)
 
 

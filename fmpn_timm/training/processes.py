@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs
 
 from fmpn_timm.errors import InputError
 
@@ -23,7 +23,7 @@ def create_accelerator(timeout: int = 600, **options: Any) -> Accelerator:
         options: Further arguments of ``Accelerator``.
 
     Raises:
-        InputError: The launcher asks for FSDP or DeepSpeed.
+        InputError: The launcher asks for FSDP or DeepSpeed, or has started more processes than there are GPUs.
     """
     for name in ("FSDP", "DEEPSPEED"):
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
@@ -32,9 +32,20 @@ def create_accelerator(timeout: int = 600, **options: Any) -> Accelerator:
     if "MASTER_ADDR" in os.environ and not launched:
         print("warning: this is one process, however many `accelerate launch --cpu` was asked for. Several on a CPU: "
               "torchrun --nproc_per_node 2 train.py", file=sys.stderr)
-    # without a word of the CPU, Accelerate takes each process of a machine without GPUs for the only one
-    cpu = launched and not torch.accelerator.is_available()
+    gpus = torch.cuda.device_count()
+    # without a word of the CPU, Accelerate takes each process of a machine without GPUs, or of a Mac, for the only one
+    cpu = launched and _kind() in (None, "mps")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if 0 < gpus < here and os.environ.get("ACCELERATE_USE_CPU", "false").lower() != "true":
+        raise InputError(f"{here} processes on a machine with {gpus} GPU{'s' if gpus > 1 else ''}: start as many as "
+                         "there are GPUs, or set ACCELERATE_USE_CPU=true for the CPU.")
     if "mixed_precision" in options and AcceleratorState._shared_state:  # an earlier run of this process had its own
         AcceleratorState._reset_state()
     wait = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout))
-    return Accelerator(cpu=cpu, kwargs_handlers=[wait], **options)
+    copying = DataLoaderConfiguration(non_blocking=gpus > 0)
+    return Accelerator(cpu=cpu, kwargs_handlers=[wait], dataloader_config=copying, **options)
+
+
+def _kind() -> str | None:
+    """The kind of this machine's accelerator; None without one."""
+    return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else None

@@ -29,16 +29,16 @@ def guess(config: TrainConfig, skill: float) -> None:
 
 def train_until(config: TrainConfig, epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train, and press Ctrl-C when so many epochs are done."""
-    run_epoch, calls = loop.Run._epoch, []
+    run_epoch, calls = loop.Run._run_epoch, []
 
-    def interrupted(self, *args):
+    def interrupted(self, under_way, epoch):
         if len(calls) == epochs:
             raise KeyboardInterrupt
-        calls.append(args[0])
-        return run_epoch(self, *args)
+        calls.append(epoch)
+        run_epoch(self, under_way, epoch)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop.Run, "_epoch", interrupted)
+        patch.setattr(loop.Run, "_run_epoch", interrupted)
         train(config)
 
 

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.interrupt import Interrupt
-from fmpn_timm.training import TrainConfig
+from fmpn_timm.training import TrainConfig, guards
 from fmpn_timm.training.guards import LossGuard, Watch, out_of_memory
 
 
@@ -97,6 +97,16 @@ class TestWatch:
         assert it.check("joint 1/1", [torch.tensor(1.0)], torch.tensor(float("inf")), seen(0)) == 0
         with pytest.raises(InputError, match="norm of the gradient 7"):
             it.check("joint 1/1", [torch.tensor(float("nan"))], torch.tensor(7.0), seen(0))
+
+    def test_fp16_that_leaves_out_every_update_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(guards, "LEFT_OUT", 3)
+        it = watch(tmp_path)
+        it.config.precision = "fp16"
+        one, infinite = [torch.tensor(1.0)], torch.tensor(float("inf"))
+        for norm in (infinite, infinite, torch.tensor(1.0), infinite, infinite, infinite):
+            it.check("joint 1/1", one, norm, seen(0))
+        with pytest.raises(InputError, match="norm of the gradient inf.*--precision no"):
+            it.check("joint 1/1", one, infinite, seen(0))
 
     def test_too_many_broken_faces_end_the_run(self, tmp_path):
         it = watch(tmp_path, max_broken=0.15)

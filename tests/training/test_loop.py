@@ -244,15 +244,15 @@ def test_run_from_before_an_option_existed_resumes_at_its_default(config, monkey
 
 
 def test_nan_loss_names_batch_and_mend_and_keeps_the_last_checkpoint(config, monkeypatch):
-    run_epoch = loop.Run._epoch
+    run_epoch = loop.Run._run_epoch
 
-    def poisoned(self, title, *args):
-        if title == "joint 2/2":
+    def poisoned(self, under_way, epoch):
+        if (under_way.stage.name, epoch) == ("joint", 1):
             with torch.no_grad():
                 self.model.backbone.get_classifier().weight.fill_(float("nan"))
-        return run_epoch(self, title, *args)
+        run_epoch(self, under_way, epoch)
 
-    monkeypatch.setattr(loop.Run, "_epoch", poisoned)
+    monkeypatch.setattr(loop.Run, "_run_epoch", poisoned)
     with pytest.raises(InputError, match=r"loss is nan in joint 2/2.*drawn:.*--lr"):
         train(config)
     assert sorted(p.name for p in (config.folder / "checkpoints").iterdir()) == ["epoch-0002", "epoch-0003"]
