@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fmpn_timm.faces import Recipe
     from fmpn_timm.priors import MaskSet
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 __all__ = ["command_parser", "crossval_parser", "main", "parse_crossval", "train_main"]
 
 FLIP = dict(action=argparse.BooleanOptionalAction, default=True,
@@ -90,213 +92,11 @@ def command_parser() -> argparse.ArgumentParser:
     commands.add_parser("train", help="train a model; fmpn train --help lists the options")
     commands.add_parser("crossval", help="train all folds of a protocol and test the arms against each other; "
                                          "fmpn crossval --help lists the options")
-
-    demo = commands.add_parser("demo", help="train the three arms on drawn faces and compare them, and predict")
-    demo.add_argument("--output", default="runs", help="folder of all runs (default: runs)")
-    demo.add_argument("--seed", type=int, default=0)
-    demo.set_defaults(run=_demo)
-
-    predict = commands.add_parser(
-        "predict", help="say what the faces in pictures and videos express",
-        description="Find the faces in pictures and videos and say what they express. Every input gets a row, even "
-                    "without a face. The exit code is 1 if any input cannot be read. The frames of a video have "
-                    "rows with their time, and its faces are followed: a track keeps its number. Without an output a "
-                    "table is printed. accelerate launch and torchrun share the inputs among processes.")
-    predict.add_argument("source", nargs="+", metavar="SRC",
-                         help="picture, video, folder (with all folders in it), glob, or a camera's number, which "
-                              "Ctrl-C ends")
-    predict.add_argument("--model", help=f"{MODEL} (default: the one that comes with the package)")
-    predict.add_argument("--csv", metavar="FILE", help="write rows as CSV")
-    predict.add_argument("--json", metavar="FILE", nargs="?", const="-",
-                         help="print one JSON array on stdout (then put it behind the sources); with FILE.jsonl "
-                              "write JSON lines, with another an array")
-    predict.add_argument("--parquet", metavar="FILE", help="write rows as Parquet")
-    predict.add_argument("--draw", metavar="DIR", help="write the pictures and videos with boxes, labels and motion "
-                                                       "masks, of videos also a timeline, and with --neutral a sheet")
-    predict.add_argument("--masks", metavar="DIR", help="write the motion mask of each face, as large as the aligned "
-                                                        "face, as DIR/<picture>.<face>.png, of a video "
-                                                        "DIR/<video>/<frame>.<face>.png")
-    predict.add_argument("--neutral", metavar="PHOTO", help="a picture of the neutral face of the person who is the "
-                                                            "largest face, or find: find each track's in the video; "
-                                                            "says how far real and predicted motion agree")
-    predict.add_argument("--every", default="1", metavar="N", help="look at each N-th frame of a video, or with an s, "
-                                                                   "such as 0.5s, at one in so many seconds")
-    predict.add_argument("--gap", type=float, default=1.0, metavar="S",
-                         help="seconds a face may be out of sight and keep its track (default: 1)")
-    predict.add_argument("--smooth", type=float, default=0.3, metavar="S",
-                         help="time constant of the smoothing of a track's probabilities (default: 0.3 s; 0: none)")
-    predict.add_argument("--faces", choices=("all", "largest"), default="all", help="which faces (default: all)")
-    predict.add_argument("--abstain", type=float, metavar="P",
-                         help="label a face uncertain if its top probability is below P")
-    predict.add_argument("--batch-size", type=int, default=32, help="faces the model sees at once (default: 32)")
-    predict.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
-    predict.add_argument("--flip", **FLIP)
-    predict.add_argument("--resume", action="store_true",
-                         help="go on with a CSV or JSON lines file that an interrupted run has left")
-    predict.set_defaults(run=_predict)
-
-    app = commands.add_parser(
-        "app", help="open a page that says what the faces in a picture or video express",
-        description="Serve a page for the browser of this computer: give a picture, a video or the camera, and see "
-                    "each face's probabilities and where it moved. Only the first start needs a network, for the face "
-                    "detector; what the page was given is deleted after ten minutes and when it ends. Ctrl-C ends it.")
-    app.add_argument("--model", help=f"{MODEL} (default: the one that comes with the package)")
-    app.add_argument("--port", type=int, default=7860, help="(default: 7860)")
-    app.add_argument("--host", default="127.0.0.1", help="address to listen at; any but 127.0.0.1 lets others in, "
-                                                         "without a password (default: 127.0.0.1)")
-    app.add_argument("--abstain", type=float, metavar="P",
-                     help="label a face uncertain if its top probability is below P")
-    app.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
-    app.set_defaults(run=_app)
-
-    def on_faces(name: str, run: Callable, split: str, help: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help)
-        command.add_argument("model", help=MODEL)
-        command.add_argument("--dataset", required=True)
-        command.add_argument("--root")
-        command.add_argument("--split", default=split, help=f"(default: {split})")
-        command.add_argument("--rule", help="label rule, for FERPlus: majority or argmax")
-        command.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
-        command.add_argument("--flip", **FLIP)
-        command.add_argument("--shared-classes", action="store_true",
-                             help="leave out samples of classes the model lacks")
-        command.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
-        command.add_argument("--batch-size", type=int, default=64)
-        command.add_argument("--workers", type=int, default=0)
-        command.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
-        command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-        command.set_defaults(run=run)
-        return command
-
-    evaluate = on_faces("evaluate", _evaluate, "test", "evaluate a model on a data set")
-    evaluate.add_argument("--masks", type=_picture, metavar="PNG",
-                          help="draw the mean motion mask of each class to a picture file")
-    calibrate = on_faces("calibrate", _calibrate, "valid", "fit a model's temperature, so that its probabilities hold; "
-                                                           "a model folder keeps it in its config.json")
-    calibrate.add_argument("--picture", type=_picture, metavar="PNG",
-                           help="draw the reliability before and after to a picture file")
-
-    export = commands.add_parser("export", help="write a model to one file that runs without this package")
-    export.add_argument("model", help=MODEL)
-    export.add_argument("--format", choices=("onnx", "torchscript", "pt2"), default="onnx", help="(default: onnx)")
-    export.add_argument("--out", type=Path, required=True, help="file to write")
-    export.set_defaults(run=_export)
-
-    convert = commands.add_parser("convert", help="turn a checkpoint of the FMPN authors' code into a model folder")
-    convert.add_argument("--fmg", type=Path, required=True, metavar="PTH", help="mask generator, *_net_resface.pth")
-    convert.add_argument("--pfn", type=Path, required=True, metavar="PTH", help="fusion net, *_net_fusion.pth")
-    convert.add_argument("--cn", type=Path, required=True, metavar="PTH", help="classifier, *_net_cls.pth")
-    convert.add_argument("--backbone", default="inception_v3",
-                         help="inception_v3 (default), resnet50, resnet152 or densenet121")
-    convert.add_argument("--num-classes", type=int, default=7, help="7 as for CK+ (default), 6 as for MMI, or other")
-    convert.add_argument("--classes", metavar="NAME,NAME...",
-                         help="class names in the order of the logits (default: the authors', for CK+ or MMI)")
-    convert.add_argument("--size", type=int, default=299,
-                         help="crop it was trained for, in pixels (default: 299, Inception's)")
-    convert.add_argument("--load-size", type=int, default=320, help="size before that crop, in pixels (default: 320)")
-    convert.add_argument("--out", type=Path, required=True, help="model folder to write")
-    convert.set_defaults(run=_convert)
-
-    models = commands.add_parser("models", help="list the named models and where their weights are")
-    form = models.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    form.add_argument("--markdown", action="store_true", help="print the table of docs/models.md")
-    models.set_defaults(run=_models)
-
-    average = commands.add_parser("average", help="average the weights of models, one trained on from another")
-    average.add_argument("models", nargs="+", metavar="MODEL", help=MODEL)
-    average.add_argument("--out", type=Path, required=True, help="model folder to write")
-    average.set_defaults(run=_average)
-
-    fetch = commands.add_parser("fetch", help="fetch a model and the detector of its recipe, to predict offline later")
-    fetch.add_argument("model", nargs="?", help=f"{MODEL} (default: the one that comes with the package)")
-    fetch.set_defaults(run=_fetch)
-
-    publish = commands.add_parser("publish", help="publish a trained model on the Hugging Face Hub")
-    publish.add_argument("source", nargs="?", help="a run (runs/<name>) or a model folder")
-    publish.add_argument("--repo-id", metavar="OWNER/NAME", help="repository; it is made if there is none")
-    publish.add_argument("--all", action="store_true", help="every hub/<arch.tag> of the checkout to its repository")
-    publish.add_argument("--private", action="store_true", help="make the repository private")
-    publish.add_argument("--dry-run", action="store_true", help="write the folder and list it; upload nothing")
-    publish.add_argument("--out", type=Path, help="folder to write (default: a temporary one)")
-    publish.add_argument("--float16", action="store_true", help="write all but biases and norms in half precision")
-    publish.add_argument("--license", help="licence of the weights, as the Hub spells it (default: by the data)")
-    publish.add_argument("--benchmark", metavar="OWNER/DATASET[:TASK]", help="the Hub's benchmark the figures are of")
-    publish.set_defaults(run=_publish)
-
-    data = commands.add_parser("data", help="look after data sets")
-    verbs = data.add_subparsers(required=True, metavar="VERB")
-
-    def data_verb(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
-        verb = verbs.add_parser(name, help=help)
-        verb.add_argument("name", metavar="NAME", help="name of the data set")
-        verb.add_argument("root", metavar="ROOT", nargs="?", help="its folder; drawn faces have none")
-        verb.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
-        verb.set_defaults(run=run)
-        return verb
-
-    doctor = data_verb("doctor", _data_doctor, "say whether this is that data set, and what is missing or odd")
-    doctor.add_argument("--quick", action="store_true", help="open no picture")
-    doctor.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    folds = data_verb("folds", _data_folds, "print the folds of a protocol")
-    folds.add_argument("--protocol", help="which of the data set's protocols (default: its first)")
-    folds.add_argument("--json", action="store_true", help="print subjects and samples of each fold as one JSON object")
-    prepare = data_verb("prepare", _data_prepare, "find and align the faces once, into Parquet shards")
-    prepare.add_argument("out", metavar="OUT", type=Path, help="folder of the prepared set")
-    prepare.add_argument("--split", action="append", help="split to prepare, may be repeated "
-                         "(default: train, or all of what has no splits)")
-    prepare.add_argument("--protocol", help="read by this protocol of the data set, and write its folds")
-    prepare.add_argument("--recipe", metavar="MODEL", help="cut the faces as this model expects them, to evaluate or "
-                         "fine-tune it; in place of the four options that follow")
-    prepare.add_argument("--detector", help="yunet (default), retinaface, mtcnn, or dataset for its landmarks")
-    prepare.add_argument("--size", type=int, help="height and width of the faces in pixels (default: 112)")
-    prepare.add_argument("--margin", type=float, help="added on every side, as a share of the face (default: 0)")
-    prepare.add_argument("--weights", type=float, nargs=5, metavar="W", help="weight of each landmark in the "
-                         "alignment: eyes, nose, corners of the mouth (default: 1 each)")
-    prepare.add_argument("--faces", choices=("largest", "all"), default="largest", help="which faces of a picture")
-    prepare.add_argument("--missing", choices=("skip", "center"), default="skip",
-                         help="a picture without a face is skipped (and listed), or its middle is taken")
-    prepare.add_argument("--as-is", action="store_true", help="take the pictures as they are")
-    prepare.add_argument("--workers", type=int, default=0, help="processes that work beside this one")
-    prepare.add_argument("--shard-size", type=int, default=1024, help="samples of a shard (default: 1024)")
-
-    priors = commands.add_parser("priors", help="build, import, show and compare prior masks")
-    verbs = priors.add_subparsers(required=True, metavar="VERB")
-    show = verbs.add_parser("show", help="draw a sheet of a mask set")
-    show.add_argument("masks", nargs="?", help="a safetensors file, or the name of a set that comes with the package")
-    show.add_argument("--out", type=Path, help="picture file (default: <masks>.png)")
-    show.set_defaults(run=_priors_show)
-    imported = verbs.add_parser("import", help="import the masks the FMPN authors published")
-    imported.add_argument("folder", type=Path, help="folder of <class>.png, or of folds <fold>/<class>.png")
-    imported.add_argument("--layout", required=True, choices=("ckplus", "mmi"), help="which class each number is")
-    imported.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-    imported.set_defaults(run=_priors_import)
-    build = verbs.add_parser("build", help="build masks from neutral/expressive pairs (equation 1)")
-    build.add_argument("--dataset", help="where the pairs are from (default: drawn)")
-    build.add_argument("--root")
-    build.add_argument("--split", help="default: train, or all of what has no splits")
-    build.add_argument("--neutral", type=Path, metavar="FOLDER", help="no pairs: neutral photos, which --ict moves")
-    build.add_argument("--ict", type=Path, metavar="FACEXMODEL", help="folder of ICT FaceKit's FaceXModel")
-    build.add_argument("--detector", help="what finds the faces of --neutral (default: yunet)")
-    build.add_argument("--seed", type=int, help="seed of the made expressions of --neutral (default: 0)")
-    build.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
-    build.add_argument("--size", type=int, default=72, help="height and width of the masks in pixels (default: 72)")
-    build.add_argument("--light", choices=("none", "gain", "local"),
-                       help="how the two faces' light is made alike (default: gain, one factor)")
-    build.add_argument("--smooth", type=float, help="blur of the mean difference, as a share of the size (default: "
-                       "0.01)")
-    build.add_argument("--protocol", help="read by this protocol of the data set (default with --fold: its first); a "
-                                           "prepared set has its own folds")
-    build.add_argument("--fold", help="use a fold's training subjects only: its number, or all for a set of each fold")
-    build.add_argument("--data", help="what the pictures are and whose, for the record")
-    build.add_argument("--keep-all", action="store_true", help="refuse no pair")
-    build.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-    build.set_defaults(run=_priors_build)
-    compare = verbs.add_parser("compare", help="say how much the masks of a set resemble those of another")
-    compare.add_argument("masks", help="the set to judge, a file or a name")
-    compare.add_argument("reference", help="the set to judge it by")
-    compare.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    compare.set_defaults(run=_priors_compare)
+    for add in (
+            _add_demo, _add_predict, _add_app, _add_evaluate, _add_calibrate, _add_export, _add_convert, _add_models,
+            _add_average, _add_fetch, _add_publish, _add_data, _add_priors,
+    ):
+        add(commands)
     return parser
 
 
@@ -417,6 +217,13 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
+def _add_demo(commands: "Commands") -> None:
+    demo = commands.add_parser("demo", help="train the three arms on drawn faces and compare them, and predict")
+    demo.add_argument("--output", default="runs", help="folder of all runs (default: runs)")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.set_defaults(run=_demo)
+
+
 def _demo(options: argparse.Namespace) -> None:
     from fmpn_timm.inference.demo import predict_drawn
     from fmpn_timm.training.arms import compare_arms
@@ -425,6 +232,47 @@ def _demo(options: argparse.Namespace) -> None:
     picture = Path(options.output) / "predicted.png"
     print(f"the model that comes with the package, trained on photos, on other drawn people ({picture}):")
     print(predict_drawn(picture, options.seed))
+
+
+def _add_predict(commands: "Commands") -> None:
+    predict = commands.add_parser(
+        "predict", help="say what the faces in pictures and videos express",
+        description="Find the faces in pictures and videos and say what they express. Every input gets a row, even "
+                    "without a face. The exit code is 1 if any input cannot be read. The frames of a video have "
+                    "rows with their time, and its faces are followed: a track keeps its number. Without an output a "
+                    "table is printed. accelerate launch and torchrun share the inputs among processes.")
+    predict.add_argument("source", nargs="+", metavar="SRC",
+                         help="picture, video, folder (with all folders in it), glob, or a camera's number, which "
+                              "Ctrl-C ends")
+    predict.add_argument("--model", help=f"{MODEL} (default: the one that comes with the package)")
+    predict.add_argument("--csv", metavar="FILE", help="write rows as CSV")
+    predict.add_argument("--json", metavar="FILE", nargs="?", const="-",
+                         help="print one JSON array on stdout (then put it behind the sources); with FILE.jsonl "
+                              "write JSON lines, with another an array")
+    predict.add_argument("--parquet", metavar="FILE", help="write rows as Parquet")
+    predict.add_argument("--draw", metavar="DIR", help="write the pictures and videos with boxes, labels and motion "
+                                                       "masks, of videos also a timeline, and with --neutral a sheet")
+    predict.add_argument("--masks", metavar="DIR", help="write the motion mask of each face, as large as the aligned "
+                                                        "face, as DIR/<picture>.<face>.png, of a video "
+                                                        "DIR/<video>/<frame>.<face>.png")
+    predict.add_argument("--neutral", metavar="PHOTO", help="a picture of the neutral face of the person who is the "
+                                                            "largest face, or find: find each track's in the video; "
+                                                            "says how far real and predicted motion agree")
+    predict.add_argument("--every", default="1", metavar="N", help="look at each N-th frame of a video, or with an s, "
+                                                                   "such as 0.5s, at one in so many seconds")
+    predict.add_argument("--gap", type=float, default=1.0, metavar="S",
+                         help="seconds a face may be out of sight and keep its track (default: 1)")
+    predict.add_argument("--smooth", type=float, default=0.3, metavar="S",
+                         help="time constant of the smoothing of a track's probabilities (default: 0.3 s; 0: none)")
+    predict.add_argument("--faces", choices=("all", "largest"), default="all", help="which faces (default: all)")
+    predict.add_argument("--abstain", type=float, metavar="P",
+                         help="label a face uncertain if its top probability is below P")
+    predict.add_argument("--batch-size", type=int, default=32, help="faces the model sees at once (default: 32)")
+    predict.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    predict.add_argument("--flip", **FLIP)
+    predict.add_argument("--resume", action="store_true",
+                         help="go on with a CSV or JSON lines file that an interrupted run has left")
+    predict.set_defaults(run=_predict)
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -459,6 +307,22 @@ def _predict(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+def _add_app(commands: "Commands") -> None:
+    app = commands.add_parser(
+        "app", help="open a page that says what the faces in a picture or video express",
+        description="Serve a page for the browser of this computer: give a picture, a video or the camera, and see "
+                    "each face's probabilities and where it moved. Only the first start needs a network, for the face "
+                    "detector; what the page was given is deleted after ten minutes and when it ends. Ctrl-C ends it.")
+    app.add_argument("--model", help=f"{MODEL} (default: the one that comes with the package)")
+    app.add_argument("--port", type=int, default=7860, help="(default: 7860)")
+    app.add_argument("--host", default="127.0.0.1", help="address to listen at; any but 127.0.0.1 lets others in, "
+                                                         "without a password (default: 127.0.0.1)")
+    app.add_argument("--abstain", type=float, metavar="P",
+                     help="label a face uncertain if its top probability is below P")
+    app.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    app.set_defaults(run=_app)
+
+
 def _app(options: argparse.Namespace) -> None:
     from fmpn_timm.inference import DEFAULT_MODEL
     from fmpn_timm.inference.app import run_app
@@ -491,6 +355,33 @@ def _of(result: dict) -> str:
     return f"{result['dataset']} {result['split']}" + (f", {result['rule']} rule" if result["rule"] else "")
 
 
+def _on_faces(commands: "Commands", name: str, run: Callable, split: str, help: str) -> argparse.ArgumentParser:
+    """A command that runs a model over a split of a data set."""
+    command = commands.add_parser(name, help=help)
+    command.add_argument("model", help=MODEL)
+    command.add_argument("--dataset", required=True)
+    command.add_argument("--root")
+    command.add_argument("--split", default=split, help=f"(default: {split})")
+    command.add_argument("--rule", help="label rule, for FERPlus: majority or argmax")
+    command.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+    command.add_argument("--flip", **FLIP)
+    command.add_argument("--shared-classes", action="store_true",
+                         help="leave out samples of classes the model lacks")
+    command.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
+    command.add_argument("--batch-size", type=int, default=64)
+    command.add_argument("--workers", type=int, default=0)
+    command.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
+    command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_evaluate(commands: "Commands") -> None:
+    evaluate = _on_faces(commands, "evaluate", _evaluate, "test", "evaluate a model on a data set")
+    evaluate.add_argument("--masks", type=_picture, metavar="PNG",
+                          help="draw the mean motion mask of each class to a picture file")
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from fmpn_timm.hub import load_model, temperature_of
     from fmpn_timm.launched import is_first
@@ -511,6 +402,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     for name, row in result["per_class"].items():
         if row["n"]:
             print(f"  {name:10} n = {row['n']:5}  recall {row['recall']:.3f}  F1 {row['f1']:.3f}")
+
+
+def _add_calibrate(commands: "Commands") -> None:
+    calibrate = _on_faces(commands, "calibrate", _calibrate, "valid", "fit a model's temperature, so that its "
+                          "probabilities hold; a model folder keeps it in its config.json")
+    calibrate.add_argument("--picture", type=_picture, metavar="PNG",
+                           help="draw the reliability before and after to a picture file")
 
 
 def _calibrate(options: argparse.Namespace) -> None:
@@ -539,6 +437,14 @@ def _calibrate(options: argparse.Namespace) -> None:
                                          "whose config.json keeps it")
 
 
+def _add_export(commands: "Commands") -> None:
+    export = commands.add_parser("export", help="write a model to one file that runs without this package")
+    export.add_argument("model", help=MODEL)
+    export.add_argument("--format", choices=("onnx", "torchscript", "pt2"), default="onnx", help="(default: onnx)")
+    export.add_argument("--out", type=Path, required=True, help="file to write")
+    export.set_defaults(run=_export)
+
+
 def _export(options: argparse.Namespace) -> None:
     from fmpn_timm.inference.export import export
 
@@ -549,6 +455,23 @@ def _export(options: argparse.Namespace) -> None:
         print(f"  {name}: at most {difference:.1e} from the model's own, on {exported.faces} random faces")
     if not exported.metadata["recipe_recorded"]:
         print("  the model records no alignment recipe: the file names the package's default")
+
+
+def _add_convert(commands: "Commands") -> None:
+    convert = commands.add_parser("convert", help="turn a checkpoint of the FMPN authors' code into a model folder")
+    convert.add_argument("--fmg", type=Path, required=True, metavar="PTH", help="mask generator, *_net_resface.pth")
+    convert.add_argument("--pfn", type=Path, required=True, metavar="PTH", help="fusion net, *_net_fusion.pth")
+    convert.add_argument("--cn", type=Path, required=True, metavar="PTH", help="classifier, *_net_cls.pth")
+    convert.add_argument("--backbone", default="inception_v3",
+                         help="inception_v3 (default), resnet50, resnet152 or densenet121")
+    convert.add_argument("--num-classes", type=int, default=7, help="7 as for CK+ (default), 6 as for MMI, or other")
+    convert.add_argument("--classes", metavar="NAME,NAME...",
+                         help="class names in the order of the logits (default: the authors', for CK+ or MMI)")
+    convert.add_argument("--size", type=int, default=299,
+                         help="crop it was trained for, in pixels (default: 299, Inception's)")
+    convert.add_argument("--load-size", type=int, default=320, help="size before that crop, in pixels (default: 320)")
+    convert.add_argument("--out", type=Path, required=True, help="model folder to write")
+    convert.set_defaults(run=_convert)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -570,6 +493,14 @@ def _convert(options: argparse.Namespace) -> None:
           "It names no alignment recipe: the authors published none.")
 
 
+def _add_models(commands: "Commands") -> None:
+    models = commands.add_parser("models", help="list the named models and where their weights are")
+    form = models.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    form.add_argument("--markdown", action="store_true", help="print the table of docs/models.md")
+    models.set_defaults(run=_models)
+
+
 def _models(options: argparse.Namespace) -> None:
     from fmpn_timm.zoo import list_zoo, markdown_table
 
@@ -586,11 +517,24 @@ def _models(options: argparse.Namespace) -> None:
             print(f"{row['name']:{width}}  {figures}  {row['weights']}")
 
 
+def _add_average(commands: "Commands") -> None:
+    average = commands.add_parser("average", help="average the weights of models, one trained on from another")
+    average.add_argument("models", nargs="+", metavar="MODEL", help=MODEL)
+    average.add_argument("--out", type=Path, required=True, help="model folder to write")
+    average.set_defaults(run=_average)
+
+
 def _average(options: argparse.Namespace) -> None:
     from fmpn_timm.average import average_models
 
     average_models(options.models, options.out)
     print(f"{options.out}: the mean of {len(options.models)} models. Calibrate it: fmpn calibrate {options.out} ...")
+
+
+def _add_fetch(commands: "Commands") -> None:
+    fetch = commands.add_parser("fetch", help="fetch a model and the detector of its recipe, to predict offline later")
+    fetch.add_argument("model", nargs="?", help=f"{MODEL} (default: the one that comes with the package)")
+    fetch.set_defaults(run=_fetch)
 
 
 def _fetch(options: argparse.Namespace) -> None:
@@ -603,6 +547,20 @@ def _fetch(options: argparse.Namespace) -> None:
     detector = (recipe_of(model) or Recipe()).photo_detector
     create_detector(detector)
     print(f"{model} and the detector {detector} are on this machine; HF_HUB_OFFLINE=1 keeps from asking the Hub again.")
+
+
+def _add_publish(commands: "Commands") -> None:
+    publish = commands.add_parser("publish", help="publish a trained model on the Hugging Face Hub")
+    publish.add_argument("source", nargs="?", help="a run (runs/<name>) or a model folder")
+    publish.add_argument("--repo-id", metavar="OWNER/NAME", help="repository; it is made if there is none")
+    publish.add_argument("--all", action="store_true", help="every hub/<arch.tag> of the checkout to its repository")
+    publish.add_argument("--private", action="store_true", help="make the repository private")
+    publish.add_argument("--dry-run", action="store_true", help="write the folder and list it; upload nothing")
+    publish.add_argument("--out", type=Path, help="folder to write (default: a temporary one)")
+    publish.add_argument("--float16", action="store_true", help="write all but biases and norms in half precision")
+    publish.add_argument("--license", help="licence of the weights, as the Hub spells it (default: by the data)")
+    publish.add_argument("--benchmark", metavar="OWNER/DATASET[:TASK]", help="the Hub's benchmark the figures are of")
+    publish.set_defaults(run=_publish)
 
 
 def _publish(options: argparse.Namespace) -> None:
@@ -629,6 +587,44 @@ def _publish(options: argparse.Namespace) -> None:
             print(f"  left out: {', '.join(publication.left_out)}")
         if publication.url:
             print(f"  {publication.url}")
+
+
+def _add_data(commands: "Commands") -> None:
+    data = commands.add_parser("data", help="look after data sets")
+    verbs = data.add_subparsers(required=True, metavar="VERB")
+
+    def data_verb(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=help)
+        verb.add_argument("name", metavar="NAME", help="name of the data set")
+        verb.add_argument("root", metavar="ROOT", nargs="?", help="its folder; drawn faces have none")
+        verb.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+        verb.set_defaults(run=run)
+        return verb
+
+    doctor = data_verb("doctor", _data_doctor, "say whether this is that data set, and what is missing or odd")
+    doctor.add_argument("--quick", action="store_true", help="open no picture")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    folds = data_verb("folds", _data_folds, "print the folds of a protocol")
+    folds.add_argument("--protocol", help="which of the data set's protocols (default: its first)")
+    folds.add_argument("--json", action="store_true", help="print subjects and samples of each fold as one JSON object")
+    prepare = data_verb("prepare", _data_prepare, "find and align the faces once, into Parquet shards")
+    prepare.add_argument("out", metavar="OUT", type=Path, help="folder of the prepared set")
+    prepare.add_argument("--split", action="append", help="split to prepare, may be repeated "
+                         "(default: train, or all of what has no splits)")
+    prepare.add_argument("--protocol", help="read by this protocol of the data set, and write its folds")
+    prepare.add_argument("--recipe", metavar="MODEL", help="cut the faces as this model expects them, to evaluate or "
+                         "fine-tune it; in place of the four options that follow")
+    prepare.add_argument("--detector", help="yunet (default), retinaface, mtcnn, or dataset for its landmarks")
+    prepare.add_argument("--size", type=int, help="height and width of the faces in pixels (default: 112)")
+    prepare.add_argument("--margin", type=float, help="added on every side, as a share of the face (default: 0)")
+    prepare.add_argument("--weights", type=float, nargs=5, metavar="W", help="weight of each landmark in the "
+                         "alignment: eyes, nose, corners of the mouth (default: 1 each)")
+    prepare.add_argument("--faces", choices=("largest", "all"), default="largest", help="which faces of a picture")
+    prepare.add_argument("--missing", choices=("skip", "center"), default="skip",
+                         help="a picture without a face is skipped (and listed), or its middle is taken")
+    prepare.add_argument("--as-is", action="store_true", help="take the pictures as they are")
+    prepare.add_argument("--workers", type=int, default=0, help="processes that work beside this one")
+    prepare.add_argument("--shard-size", type=int, default=1024, help="samples of a shard (default: 1024)")
 
 
 def _data_doctor(options: argparse.Namespace) -> None:
@@ -720,6 +716,46 @@ def _recipe(options: argparse.Namespace) -> "Recipe":
     if recipe is None:
         raise InputError(f"{options.recipe} does not say how its faces were cut: give --size, --margin and --weights.")
     return recipe
+
+
+def _add_priors(commands: "Commands") -> None:
+    priors = commands.add_parser("priors", help="build, import, show and compare prior masks")
+    verbs = priors.add_subparsers(required=True, metavar="VERB")
+    show = verbs.add_parser("show", help="draw a sheet of a mask set")
+    show.add_argument("masks", nargs="?", help="a safetensors file, or the name of a set that comes with the package")
+    show.add_argument("--out", type=Path, help="picture file (default: <masks>.png)")
+    show.set_defaults(run=_priors_show)
+    imported = verbs.add_parser("import", help="import the masks the FMPN authors published")
+    imported.add_argument("folder", type=Path, help="folder of <class>.png, or of folds <fold>/<class>.png")
+    imported.add_argument("--layout", required=True, choices=("ckplus", "mmi"), help="which class each number is")
+    imported.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    imported.set_defaults(run=_priors_import)
+    build = verbs.add_parser("build", help="build masks from neutral/expressive pairs (equation 1)")
+    build.add_argument("--dataset", help="where the pairs are from (default: drawn)")
+    build.add_argument("--root")
+    build.add_argument("--split", help="default: train, or all of what has no splits")
+    build.add_argument("--neutral", type=Path, metavar="FOLDER", help="no pairs: neutral photos, which --ict moves")
+    build.add_argument("--ict", type=Path, metavar="FACEXMODEL", help="folder of ICT FaceKit's FaceXModel")
+    build.add_argument("--detector", help="what finds the faces of --neutral (default: yunet)")
+    build.add_argument("--seed", type=int, help="seed of the made expressions of --neutral (default: 0)")
+    build.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+    build.add_argument("--size", type=int, default=72, help="height and width of the masks in pixels (default: 72)")
+    build.add_argument("--light", choices=("none", "gain", "local"),
+                       help="how the two faces' light is made alike (default: gain, one factor)")
+    build.add_argument("--smooth", type=float, help="blur of the mean difference, as a share of the size (default: "
+                       "0.01)")
+    build.add_argument("--protocol", help="read by this protocol of the data set (default with --fold: its first); a "
+                                           "prepared set has its own folds")
+    build.add_argument("--fold", help="use a fold's training subjects only: its number, or all for a set of each fold")
+    build.add_argument("--data", help="what the pictures are and whose, for the record")
+    build.add_argument("--keep-all", action="store_true", help="refuse no pair")
+    build.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    build.set_defaults(run=_priors_build)
+    compare = verbs.add_parser("compare", help="say how much the masks of a set resemble those of another")
+    compare.add_argument("masks", help="the set to judge, a file or a name")
+    compare.add_argument("reference", help="the set to judge it by")
+    compare.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    compare.set_defaults(run=_priors_compare)
 
 
 def _priors_show(options: argparse.Namespace) -> None:

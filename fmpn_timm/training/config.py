@@ -93,7 +93,7 @@ class TrainConfig:
             convolutions against the teacher's.
         mask_lr: Learning rate of stage 1.
         mask_batch_size: Batch of stage 1, over all processes.
-        epochs: Epochs of stage 2: everything, or all of DeRL but its generator. None of them reports on the weights of
+        epochs: Epochs of stage 2: everything, or all of DeRL but its generator. A run of 0 reports on the weights of
             ``init`` as they are, such as an average.
         lr: Learning rate of stage 2.
         generator_lr: Learning rate in stage 2 of a generator that stage 1 has trained.
