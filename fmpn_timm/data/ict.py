@@ -466,60 +466,79 @@ def paint_face(model: IctModel, rng: np.random.Generator) -> np.ndarray:
     texture[:, :width] *= 1 + mottle[..., None]
 
     marks = model.vertices[model.landmarks, :2] * (DENSITY, -DENSITY) + ORIGIN
-    unit = DENSITY
+    _paint_features(texture[:, :width], marks, skin, hair, rng)
+    _paint_eyeballs(texture[:, width:], model, rng)
+    for (x, y), colour in ((PATCHES[GUMS], (120, 48, 48)), (PATCHES[TEETH], (225, 216, 200)), (HAIR, hair)):
+        texture[y - 15 : y + 16, x - 15 : x + 16] = colour
+    return texture
 
-    def blend(mask: np.ndarray, colour: np.ndarray, blur: float, amount: float) -> None:
-        left, top, columns, rows = cv2.boundingRect(mask)
-        pad = round(3 * blur * unit)
-        window = (slice(max(top - pad, 0), min(top + rows + pad, height)),
-                  slice(max(left - pad, 0), min(left + columns + pad, width)))
-        share = cv2.GaussianBlur(mask[window], (0, 0), blur * unit)[..., None] * np.float32(amount / 255)
-        texture[window] += share * (np.asarray(colour, np.float32) - texture[window])
 
-    def lines(points: np.ndarray, thickness: float) -> np.ndarray:
-        mask = np.zeros(TILE, np.uint8)
-        width_px = max(round(thickness * unit), 1)
-        cv2.polylines(mask, [np.round(points * 16).astype(np.int32)], False, 255, width_px, cv2.LINE_AA, 4)
-        return mask
-
-    def fill(points: np.ndarray) -> np.ndarray:
-        mask = np.zeros(TILE, np.uint8)
-        cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        return mask
-
+def _paint_features(
+        tile: np.ndarray,
+        marks: np.ndarray,
+        skin: np.ndarray,
+        hair: np.ndarray,
+        rng: np.random.Generator,
+) -> None:
+    """Cheeks, lips, eyes' edges, brows, perhaps a beard, by the 68 landmarks in the tile."""
     cheeks = np.zeros(TILE, np.uint8)
     for side in (-1, 1):
-        cheek = np.add(ORIGIN, (side * 4 * unit, 0.4 * unit))
-        cv2.circle(cheeks, np.round(cheek).astype(int).tolist(), round(1.6 * unit), 255, -1)
-    cv2.circle(cheeks, np.round(marks[30]).astype(int).tolist(), round(1.0 * unit), 255, -1)
-    blend(cheeks, skin * (1.02, 0.82, 0.8), 0.8, rng.uniform(0.2, 0.7))
+        cheek = np.add(ORIGIN, (side * 4 * DENSITY, 0.4 * DENSITY))
+        cv2.circle(cheeks, np.round(cheek).astype(int).tolist(), round(1.6 * DENSITY), 255, -1)
+    cv2.circle(cheeks, np.round(marks[30]).astype(int).tolist(), round(1.0 * DENSITY), 255, -1)
+    _blend(tile, cheeks, skin * (1.02, 0.82, 0.8), 0.8, rng.uniform(0.2, 0.7))
     lips = skin * np.array([0.93, 0.62, 0.62]) * rng.uniform(0.8, 1.05)
-    blend(fill(marks[48:60]), lips, 0.08, rng.uniform(0.6, 1))
-    blend(lines(np.concatenate([marks[60:65]]), 0.08), skin * 0.35, 0.05, 0.8)
+    _blend(tile, _fill(marks[48:60]), lips, 0.08, rng.uniform(0.6, 1))
+    _blend(tile, _line(marks[60:65], 0.08), skin * 0.35, 0.05, 0.8)
     for eye in (marks[36:42], marks[42:48]):
-        blend(lines(eye[:4], 0.14), hair * 0.4, 0.05, 0.85)
-        blend(lines(eye[[3, 4, 5, 0]], 0.08), skin * 0.45, 0.05, 0.5)
-        blend(lines(eye[:4] - (0, 0.45 * unit), 0.12), skin * 0.55, 0.1, rng.uniform(0.1, 0.5))
+        _blend(tile, _line(eye[:4], 0.14), hair * 0.4, 0.05, 0.85)
+        _blend(tile, _line(eye[[3, 4, 5, 0]], 0.08), skin * 0.45, 0.05, 0.5)
+        _blend(tile, _line(eye[:4] - (0, 0.45 * DENSITY), 0.12), skin * 0.55, 0.1, rng.uniform(0.1, 0.5))
     thick, dark = rng.uniform(0.4, 0.75), rng.uniform(0.6, 0.95)
     for brow in (marks[17:22], marks[22:27]):
         # The landmarks lie on the brow ridge's upper edge, above where brows grow.
-        blend(lines(brow + (0, 0.6 * unit), thick), hair, 0.12, dark)
+        _blend(tile, _line(brow + (0, 0.6 * DENSITY), thick), hair, 0.12, dark)
     if rng.uniform() < 0.3:
-        jaw = np.concatenate([marks[3:14], marks[[54, 55, 57, 59, 48]] + (0, 0.3 * unit)])
-        blend(fill(jaw), (skin + hair) / 2, 0.5, rng.uniform(0.1, 0.4))
+        jaw = np.concatenate([marks[3:14], marks[[54, 55, 57, 59, 48]] + (0, 0.3 * DENSITY)])
+        _blend(tile, _fill(jaw), (skin + hair) / 2, 0.5, rng.uniform(0.1, 0.4))
 
-    texture[:, width:] = rng.uniform(205, 235) * np.array([1, 0.98, 0.96])
+
+def _paint_eyeballs(tile: np.ndarray, model: IctModel, rng: np.random.Generator) -> None:
+    tile[:] = rng.uniform(205, 235) * np.array([1, 0.98, 0.96])
     iris = np.array([[90, 60, 35], [60, 40, 25], [95, 115, 130], [90, 110, 80]][rng.integers(4)], float)
     iris *= rng.uniform(0.7, 1.1)
     for material in EYES:
         ball = model.vertices[model.materials == material]
-        centre = (ball.max(0) + ball.min(0))[:2] / 2 * (DENSITY, -DENSITY) + ORIGIN + (width, 0)
+        centre = (ball.max(0) + ball.min(0))[:2] / 2 * (DENSITY, -DENSITY) + ORIGIN
         for radius, colour in ((0.62, iris * 0.6), (0.55, iris), (0.24, iris * 0.12)):
             where = tuple(np.round(centre * 16).astype(int).tolist())
-            cv2.circle(texture, where, round(radius * unit * 16), colour.tolist(), -1, cv2.LINE_AA, 4)
-    for (x, y), colour in ((PATCHES[GUMS], (120, 48, 48)), (PATCHES[TEETH], (225, 216, 200)), (HAIR, hair)):
-        texture[y - 15 : y + 16, x - 15 : x + 16] = colour
-    return texture
+            cv2.circle(tile, where, round(radius * DENSITY * 16), colour.tolist(), -1, cv2.LINE_AA, 4)
+
+
+def _blend(tile: np.ndarray, mask: np.ndarray, colour: np.ndarray, blur: float, amount: float) -> None:
+    """Lay a colour over a tile where a mask is, its edge blurred (the model's units)."""
+    height, width = TILE
+    left, top, columns, rows = cv2.boundingRect(mask)
+    pad = round(3 * blur * DENSITY)
+    window = (slice(max(top - pad, 0), min(top + rows + pad, height)),
+              slice(max(left - pad, 0), min(left + columns + pad, width)))
+    share = cv2.GaussianBlur(mask[window], (0, 0), blur * DENSITY)[..., None] * np.float32(amount / 255)
+    tile[window] += share * (np.asarray(colour, np.float32) - tile[window])
+
+
+def _line(points: np.ndarray, thickness: float) -> np.ndarray:
+    """Mask of a line through points in the tile, its thickness in the model's units."""
+    mask = np.zeros(TILE, np.uint8)
+    width = max(round(thickness * DENSITY), 1)
+    cv2.polylines(mask, [np.round(points * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
+    return mask
+
+
+def _fill(points: np.ndarray) -> np.ndarray:
+    """Mask of a polygon in the tile."""
+    mask = np.zeros(TILE, np.uint8)
+    cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    return mask
 
 
 def render(
