@@ -817,9 +817,9 @@ def _priors_build(options: argparse.Namespace) -> None:
 
 def _faces_with_pairs(options: argparse.Namespace) -> "dict[Path, FaceSet]":
     """The faces to build masks of, by the file that the masks go to: of a split, or the training faces of folds."""
+    from fmpn_timm.data.folds import find_folds
     from fmpn_timm.data.protocols import get_protocol
     from fmpn_timm.data.readers import read_faces
-    from fmpn_timm.data.readers.prepared import prepared_folds
 
     reader_options = _options(options.option)
     if options.fold is None:
@@ -827,25 +827,13 @@ def _faces_with_pairs(options: argparse.Namespace) -> "dict[Path, FaceSet]":
             return {options.out: get_protocol(options.dataset, options.protocol).read(options.root, **reader_options)}
         split = options.split or _learning_split(options.dataset, options.root)
         return {options.out: read_faces(options.dataset, options.root, split, **reader_options)}
-    if options.dataset == "prepared":
-        if not options.root:
-            raise InputError("Where is the prepared set? Give its folder with --root.")
-        folds = {str(n): read_faces("prepared", options.root, **{**reader_options, "fold": n})
-                 for n in prepared_folds(options.root)}
-        source = options.root
-    else:
-        protocol = get_protocol(options.dataset, options.protocol)
-        cut = protocol.cut(protocol.read(options.root, **reader_options))
-        folds = {str(n): fold.train for n, fold in cut.items()}
-        source = f"protocol {protocol.name}"
-    if not folds:
-        raise InputError(f"{source} was prepared without folds. Prepare it with --protocol.")
+    folds = find_folds(options.dataset, options.root, options.protocol, reader_options)
     if options.fold == "all":
         name = options.out.name.removesuffix(".safetensors")
-        return {options.out.with_name(f"{name}-{n}.safetensors"): faces for n, faces in folds.items()}
-    if options.fold not in folds:
-        raise InputError(f"--fold {options.fold}: {source} has the folds {', '.join(folds)}, or all.")
-    return {options.out: folds[options.fold]}
+        return {options.out.with_name(f"{name}-{n}.safetensors"): folds.read(n).train for n in folds.numbers}
+    if options.fold not in map(str, folds.numbers):
+        raise InputError(f"--fold {options.fold}: {folds.of} has folds {folds.span}, or all.")
+    return {options.out: folds.read(int(options.fold)).train}
 
 
 def _priors_compare(options: argparse.Namespace) -> None:

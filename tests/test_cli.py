@@ -106,7 +106,7 @@ def test_priors_of_a_fold_are_made_of_its_training_subjects(tmp_path, capsys):
               "--keep-all"])
     masks = MaskSet.load(out)
     assert masks.pairs["fear"] == 9 and "fold 3 train" in masks.data
-    with pytest.raises(SystemExit, match="--fold 12: protocol ten-folds has the folds 0, 1"):
+    with pytest.raises(SystemExit, match="--fold 12: protocol ten-folds of drawn has folds 0 to 9, or all"):
         cli.main(["priors", "build", *few, "--protocol", "ten-folds", "--fold", "12", "--out", str(out)])
 
 
@@ -141,7 +141,8 @@ def test_data_prepare_and_folds(tmp_path, capsys):
     assert all(m.pairs["fear"] == 9 for m in masks) and not masks[0].masks.equal(masks[1].masks)
     cli.main([*build, "--fold", "all", "--out", str(tmp_path / "masks-v1.2")])
     assert len(list(tmp_path.glob("masks-v1.2-?.safetensors"))) == 10
-    for options, message in ((["--fold", "12", "--out", "m.safetensors"], "has the folds 0, 1"),
+    for options, message in ((["--fold", "12", "--out", "m.safetensors"], "has folds 0 to 9, or all"),
+                             (["--fold", "1", "--protocol", "ten-folds", "--out", "m"], "leave the option out"),
                              (["--out", "m.png"], "masks are no picture"),
                              (["--neutral", "a", "--ict", "b", "--out", "m", "--smooth", "0"],
                               "leave out --dataset, --root, --smooth, --keep-all")):

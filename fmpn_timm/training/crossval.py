@@ -25,7 +25,7 @@ from fmpn_timm.files import write_json, write_text
 
 from .claims import alone, claim, is_claimed, state_of
 from .config import TrainConfig
-from .data import find_folds
+from .data import folds_of
 from .figures import draw_confusion, draw_folds
 from .loop import train
 from .metrics import summarize
@@ -123,7 +123,7 @@ def cross_validate(
         raise InputError(f"--arms: unknown arm {', '.join(unknown) or '(none)'}; choose of {', '.join(known)}.")
     if config.fold is not None:
         raise InputError(f"--fold {config.fold}: cross-validation takes --folds.")
-    found = find_folds(config)
+    found = folds_of(config)
     outside = [n for n in folds or () if n not in found.numbers]
     if outside:
         raise InputError(f"--folds {', '.join(map(str, outside))}: {found.of} has folds {found.span}.")

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from fmpn_timm.training import TrainConfig, loop, train
-from fmpn_timm.training.data import find_folds
+from fmpn_timm.training.data import folds_of
 from fmpn_timm.training.metrics import summarize
 from fmpn_timm.training.predictions import predictions_csv
 
 
 def guess(config: TrainConfig, skill: float) -> None:
     """Write what cross-validation reads of the run of a fold, with guesses of which a share is right."""
-    fold = find_folds(config).read(config.fold)
+    fold = folds_of(config).read(config.fold)
     classes = fold.test.classes
     labels = torch.tensor([classes.index(s.expression) for s in fold.test.samples])
     generator = torch.Generator().manual_seed(100 * config.seed + config.fold)

@@ -13,7 +13,7 @@ from fmpn_timm.data.protocols import get_protocol
 from fmpn_timm.data.readers import drawn
 from fmpn_timm.errors import InputError
 from fmpn_timm.training import TrainConfig
-from fmpn_timm.training.data import find_folds, prepare_data
+from fmpn_timm.training.data import folds_of, prepare_data
 
 
 @pytest.fixture
@@ -75,15 +75,8 @@ def test_a_share_of_the_training_subjects_leaves_the_others_as_they_are(config):
         prepare_data(dataclasses.replace(config, train_fraction=0), Accelerator())
 
 
-def test_all_folds_test_everybody_once(config):
-    folds = find_folds(config)
-    assert (folds.dataset, folds.protocol, folds.numbers) == ("drawn", "ten-folds", tuple(range(10)))
-    tested = [subject for n in folds.numbers for subject in sorted(who(folds.read(n).test.samples))]
-    assert sorted(tested) == [f"{i:04d}" for i in range(20)]
-
-
 def test_prepared_set_with_its_stored_folds(prepared):
-    folds = find_folds(prepared)
+    folds = folds_of(prepared)
     assert (folds.dataset, folds.protocol, folds.numbers) == ("drawn", "ten-folds", tuple(range(10)))
     data = prepare_data(prepared, Accelerator())
     parts = [who(part.samples) for part in (data.train, data.valid, data.test)]
@@ -96,20 +89,20 @@ def test_bad_folds_of_a_prepared_set(prepared, tmp_path):
     with pytest.raises(InputError, match="--fold 10: protocol ten-folds of drawn has folds 0 to 9"):
         prepare_data(dataclasses.replace(prepared, fold=10), Accelerator())
     with pytest.raises(InputError, match="--protocol ten-folds: a prepared set has the folds it was prepared with"):
-        find_folds(dataclasses.replace(prepared, protocol="ten-folds"))
+        folds_of(dataclasses.replace(prepared, protocol="ten-folds"))
     with pytest.raises(InputError, match="--root"):
-        find_folds(dataclasses.replace(prepared, root=None))
+        folds_of(dataclasses.replace(prepared, root=None))
     faces = get_protocol("drawn").read(subjects=5, takes=1, size=24)
     prepare_faces(dataclasses.replace(faces, split="train"), tmp_path / "plain", progress=False)
     with pytest.raises(InputError, match="plain was prepared without folds. Prepare it with --protocol"):
-        find_folds(dataclasses.replace(prepared, root=str(tmp_path / "plain")))
+        folds_of(dataclasses.replace(prepared, root=str(tmp_path / "plain")))
 
 
 def test_a_prepared_set_without_folds_has_its_own_splits(prepared, tmp_path):
     root = tmp_path / "plain"
     for split in ("train", "test"):
         prepare_faces(drawn.read_drawn(split=split, subjects=8, takes=1, size=24), root, progress=False)
-    folds = find_folds(dataclasses.replace(prepared, root=str(root), train_split="train", test_split="test"))
+    folds = folds_of(dataclasses.replace(prepared, root=str(root), train_split="train", test_split="test"))
     assert (folds.dataset, folds.protocol, folds.numbers) == ("drawn", None, (0,))
     assert len(folds.read(0).test) == len(drawn.read_drawn(split="test", subjects=8, takes=1, size=24))
 

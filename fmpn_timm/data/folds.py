@@ -1,0 +1,105 @@
+"""The folds that data are cut into: those of a protocol, those a set was prepared with, or one of its own splits."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fmpn_timm.errors import InputError
+
+from .protocols import PROTOCOLS, Fold, get_protocol
+from .readers import READERS, read_faces
+from .readers.prepared import prepared_folds
+
+__all__ = ["Folds", "Splits", "find_folds"]
+
+#: Names of the splits to train, select and test on; None to select on a part of the first.
+Splits = tuple[str, str | None, str]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Folds, to be read one by one.
+
+    Attributes:
+        dataset: The data set, also where it was prepared.
+        protocol: Its protocol; None for a prepared set that fits none, and for a data set's own splits.
+        numbers: Numbers of the folds, ascending; 0 alone for a data set's own splits.
+        read: Gives a fold by its number.
+    """
+
+    dataset: str
+    protocol: str | None
+    numbers: tuple[int, ...]
+    read: Callable[[int], Fold]
+
+    @property
+    def of(self) -> str:
+        return f"protocol {self.protocol} of {self.dataset}" if self.protocol else f"the data of {self.dataset}"
+
+    @property
+    def span(self) -> str:
+        return f"{self.numbers[0]} to {self.numbers[-1]}"
+
+
+def find_folds(
+        dataset: str,
+        root: str | Path | None = None,
+        protocol: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        splits: Splits | None = None,
+) -> Folds:
+    """The folds of a data set's protocol, or of a prepared set.
+
+    Args:
+        dataset: A name in ``READERS``.
+        root: Where the data lie.
+        protocol: Name of the protocol; the data set's first if None.
+        options: Reader options.
+        splits: Stand for the one fold, number 0, of a data set without protocols, such as RAF-DB, and of a prepared set
+            without folds.
+
+    Raises:
+        InputError: The data set has no protocol and no splits are given, or the prepared set has no folds.
+    """
+    options = dict(options or {})
+    own = partial(_own_splits, dataset, root, splits, options)
+    if dataset in READERS and dataset != "prepared" and dataset not in PROTOCOLS and splits and not protocol:
+        return Folds(dataset, None, (0,), lambda n: own())
+    if dataset != "prepared":
+        found = get_protocol(dataset, protocol)
+        folds = found.cut(found.read(root, **options))
+        return Folds(dataset, found.name, tuple(folds), folds.__getitem__)
+    if protocol is not None:
+        raise InputError(f"--protocol {protocol}: a prepared set has the folds it was prepared with; leave the option "
+                         "out.")
+    if root is None:
+        raise InputError("Where is the prepared set? Give its folder with --root.")
+    numbers = prepared_folds(root)
+    if not numbers and splits:
+        fold = own()
+        return Folds(fold.train.dataset, None, (0,), lambda n: fold)
+    if not numbers:
+        raise InputError(f"{root} was prepared without folds. Prepare it with --protocol; to train on its splits, name "
+                         "one to report on with --test_split.")
+    read = partial(_prepared_fold, root, options)
+    faces = read(numbers[0]).train
+    fits = (p.name for p in PROTOCOLS.get(faces.dataset, {}).values()
+            if p.classes in ((), faces.classes) and all(faces.options.get(k) == v for k, v in p.options.items()))
+    return Folds(faces.dataset, next(fits, None), numbers, read)
+
+
+def _own_splits(dataset: str, root: str | Path | None, splits: Splits, options: Mapping[str, Any]) -> Fold:
+    train, valid, test = (read_faces(dataset, root, split, **options) if split else None for split in splits)
+    return Fold(train, test, valid)
+
+
+def _prepared_fold(root: str | Path, options: Mapping[str, Any], n: int) -> Fold:
+    train, test = (
+        replace(read_faces("prepared", root, part, **{**options, "fold": n}), split=f"fold {n} {part}")
+        for part in ("train", "test")
+    )
+    # Neutral references are of no fold in a prepared set: those of the tested subjects are nothing to learn from.
+    tested = {s.subject for s in test.samples} - {None}
+    return Fold(replace(train, neutral=tuple(s for s in train.neutral if s.subject not in tested)), test)

@@ -1,0 +1,20 @@
+"""Tests of finding folds; those of prepared sets are in tests/training/test_data.py."""
+
+import pytest
+
+from fmpn_timm.data.folds import find_folds
+from fmpn_timm.errors import InputError
+
+
+def test_all_folds_test_everybody_once():
+    folds = find_folds("drawn", options={"subjects": 20, "takes": 1, "size": 24})
+    assert (folds.dataset, folds.protocol, folds.numbers) == ("drawn", "ten-folds", tuple(range(10)))
+    tested = [subject for n in folds.numbers for subject in sorted({s.subject for s in folds.read(n).test.samples})]
+    assert sorted(tested) == [f"{i:04d}" for i in range(20)]
+
+
+def test_splits_stand_for_the_one_fold_of_what_has_no_protocol(tmp_path):
+    folds = find_folds("rafdb", tmp_path, splits=("train", None, "test"))
+    assert (folds.dataset, folds.protocol, folds.numbers, folds.of) == ("rafdb", None, (0,), "the data of rafdb")
+    with pytest.raises(InputError, match="rafdb has no protocol"):
+        find_folds("rafdb", tmp_path)
