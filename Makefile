@@ -34,7 +34,8 @@ conformance: setup  ## timm's own model tests, from its source distribution, ove
 	$(BIN)/python tests/conformance/run.py -q
 
 bench: setup  ## what is fast: inference, data path, augmentation, convolutions, detection, growth on one core, results in benchmarks/
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference --batches 1 --no-compile --json benchmarks/inference-not-compiled.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.inference --batches 1 --no-compile \
+		--model fmpn_lite_inception_v3 --json benchmarks/inference-not-compiled.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_path --pictures 64
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.augment
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.depthwise

@@ -58,7 +58,7 @@ def main() -> None:
     if options.only:
         variants = {name: run for name, run in variants.items() if name in options.only}
     for name in options.model:
-        variants[f"{name}, {best_precision()}"] = optimize(timm.create_model(name))
+        variants[f"{name}, {best_precision()}"] = optimize(timm.create_model(name), compile=not options.no_compile)
     results = {"size": SIZE, "tolerance": {}, "batches": {}}
     faces = torch.rand(1, 3, SIZE, SIZE)
     expected = plain(faces)
