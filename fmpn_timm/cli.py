@@ -259,7 +259,8 @@ def _add_predict(commands: "Commands") -> None:
                                                             "largest face, or find: find each track's in the video; "
                                                             "says how far real and predicted motion agree")
     predict.add_argument("--every", default="1", metavar="N", help="look at each N-th frame of a video, or with an s, "
-                                                                   "such as 0.5s, at one in so many seconds")
+                                                                   "such as 0.5s, at one in so many seconds "
+                                                                   "(default: 1)")
     predict.add_argument("--gap", type=float, default=1.0, metavar="S",
                          help="seconds a face may be out of sight and keep its track (default: 1)")
     predict.add_argument("--smooth", type=float, default=0.3, metavar="S",
@@ -271,7 +272,8 @@ def _add_predict(commands: "Commands") -> None:
     predict.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     predict.add_argument("--flip", **FLIP)
     predict.add_argument("--resume", action="store_true",
-                         help="go on with a CSV or JSON lines file that an interrupted run has left")
+                         help="go on with a CSV or JSON lines file that an interrupted run has left; give the same "
+                              "model and options")
     predict.set_defaults(run=_predict)
 
 
@@ -295,7 +297,9 @@ def _predict(options: argparse.Namespace) -> None:
         )
         sys.stdout.flush()
     except KeyboardInterrupt:
-        mend = "The same line with --resume goes on." if options.csv or outputs.lines else ""
+        once = ["--parquet"] * bool(options.parquet) + ["--json"] * bool(options.json and not outputs.lines)
+        without = f", without {' and '.join(once)}, " if once else " "
+        mend = f"The same line{without}with --resume goes on." if options.csv or outputs.lines else ""
         raise KeyboardInterrupt(mend) from None
     except BrokenPipeError:  # whoever read the table has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -359,18 +363,18 @@ def _on_faces(commands: "Commands", name: str, run: Callable, split: str, help: 
     """A command that runs a model over a split of a data set."""
     command = commands.add_parser(name, help=help)
     command.add_argument("model", help=MODEL)
-    command.add_argument("--dataset", required=True)
-    command.add_argument("--root")
+    command.add_argument("--dataset", required=True, help="name of the data set")
+    command.add_argument("--root", help="its folder; drawn faces have none")
     command.add_argument("--split", default=split, help=f"(default: {split})")
-    command.add_argument("--rule", help="label rule, for FERPlus: majority or argmax")
+    command.add_argument("--rule", help="label rule, for FERPlus: majority (default) or argmax")
     command.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
     command.add_argument("--flip", **FLIP)
     command.add_argument("--shared-classes", action="store_true",
                          help="leave out samples of classes the model lacks")
     command.add_argument("--any-recipe", action="store_true", help="take faces that were aligned in another way")
-    command.add_argument("--batch-size", type=int, default=64)
-    command.add_argument("--workers", type=int, default=0)
-    command.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
+    command.add_argument("--batch-size", type=int, default=64, help="faces the model sees at once (default: 64)")
+    command.add_argument("--workers", type=int, default=0, help="processes that load faces (default: 0)")
+    command.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="(default: no, float32)")
     command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     command.set_defaults(run=run)
     return command

@@ -46,9 +46,14 @@ def os_errors(path: str | Path) -> Iterator[None]:
 def whole(path: str | Path) -> Iterator[Path]:
     """A name to write under: the file becomes ``path`` when the block ends, and goes if the block fails.
 
-    The folder is made if there is none.
+    The folder is made if there is none. Where ``path`` is a link, the file that it leads to is written.
+
+    Raises:
+        OSError: It cannot be written, or is a device or pipe.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_name(path)
     try:

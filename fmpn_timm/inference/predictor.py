@@ -275,8 +275,8 @@ def _create_detector(name: str) -> Detector:
     except InputError as error:
         if name != "yunet" or os.environ.get(YUNET_FILE):  # a file that was named is wrong
             raise
-        warnings.warn(f"{error} Until then MTCNN finds the faces: slower, and their landmarks are less exact.",
-                      stacklevel=3)
+        warnings.warn(f"{error} Until then MTCNN finds the faces: slower, with landmarks that are less exact, and "
+                      "turned photos may stay turned.", stacklevel=3)
         return create_detector("mtcnn")
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -23,7 +23,7 @@ from .predictor import DEFAULT_MODEL, WAITING, Predictor
 from .results import PicturePrediction
 from .sources import Frame, Source, frames, list_sources
 from .timeline import NeutralSheet, Timeline
-from .tracks import NEEDS_SCIPY, Tracker, can_follow, follow
+from .tracks import NEEDS_SCIPY, Tracker, can_follow, check_times, follow
 from .video import VideoWriter, parse_every, sample
 from .write import CsvRows, JsonArray, JsonLines, ParquetRows, RowWriter, Table, refuse_existing
 
@@ -56,7 +56,7 @@ class Outputs:
 
     @property
     def lines(self) -> bool:
-        return str(self.json).endswith(".jsonl")
+        return str(self.json).lower().endswith(".jsonl")
 
     @property
     def files(self) -> list[str | Path]:
@@ -158,6 +158,7 @@ def predict_sources(
     """
     _check(given, outputs)
     parse_every(watching.every)
+    check_times(watching.gap, watching.smooth)
     rank, processes = place()
     if processes > 1 and not outputs.files:
         raise InputError("Several processes write their rows to files: name one by --csv, --json or --parquet.")
@@ -170,7 +171,7 @@ def predict_sources(
         raise InputError("--resume does not work with a camera: leave it out, and write to a new file.")
     run = _Run(predictor, outputs, watching, _neutral(predictor, neutral), _common(sources))
     run.refuse_overwriting(sources.values())
-    done = _done(outputs, predictor.classes)
+    done = _done(outputs, predictor.classes, sources)
     if done and rank == 0:
         others = f", and {len(done - sources.keys())} that are not among them" * bool(done - sources.keys())
         print(f"{len(done & sources.keys())} of {_plural(len(sources), 'input')} are done already{others}",
@@ -180,7 +181,7 @@ def predict_sources(
         with ExitStack() as stack:
             # of videos the table says the time, too
             width = max((len(name) + 10 * (source.kind != "picture") for name, source in sources.items()), default=0)
-            writers = _writers(stack, outputs, predictor.classes, width)
+            writers = _writers(stack, outputs, predictor.classes, width, sources)
             run(sources, writers, counts, progress)
         return counts
     parts = [Path(f"{outputs.files[0]}.{i}-of-{processes}") for i in range(processes)]
@@ -192,7 +193,7 @@ def predict_sources(
         writers = [_opened(stack, JsonLines(parts[rank], predictor.classes, outputs.resume))]
         run(share, writers, Counts(), progress and rank == 0)
     wait(processes)
-    return _merge(parts, outputs, predictor.classes) if rank == 0 else None
+    return _merge(parts, outputs, predictor.classes, sources) if rank == 0 else None
 
 
 def _check(given: Sequence[str], outputs: Outputs) -> None:
@@ -202,15 +203,19 @@ def _check(given: Sequence[str], outputs: Outputs) -> None:
     if outputs.resume and once:
         raise InputError(f"{once[0]} appears when it is complete, and cannot be gone on with: leave --resume out, or "
                          "write --csv or --json FILE.jsonl.")
+    for option, path in (("--csv", outputs.csv), ("--parquet", outputs.parquet)):
+        if path == "-":
+            raise InputError(f"{option} -: rows go to a file, name one; --json without a name prints them.")
+    if len({os.path.realpath(path) for path in outputs.files}) < len(outputs.files):
+        raise InputError(f"{outputs.files[0]} is named for two outputs: give each a file of its own.")
     inputs = {os.path.realpath(path if os.path.isdir(path) else os.path.dirname(path) or ".") for path in given}
     for folder in filter(None, (outputs.draw, outputs.masks)):
-        if os.path.realpath(folder) in inputs:
+        above = os.path.join(os.path.realpath(folder), "")
+        if any(os.path.join(path, "").startswith(above) for path in inputs):
             raise InputError(f"{folder} holds what is read: give another folder to write to.")
-    if not outputs.resume:
-        for path in outputs.files:
-            refuse_existing(path)
-        for folder in filter(None, (outputs.draw, outputs.masks)):
-            refuse_existing(folder, folder=True)
+        refuse_existing(folder, folder=True, resume=outputs.resume)
+    for path in outputs.files:
+        refuse_existing(path, resume=outputs.resume)
 
 
 def _followed(source: Source) -> Source:
@@ -230,14 +235,21 @@ def _predictor(model: str, options: dict[str, Any], quiet: bool) -> Predictor:
     return predictor
 
 
-def _writers(stack: ExitStack, outputs: Outputs, classes: tuple[str, ...], width: int) -> list[RowWriter]:
+def _writers(
+        stack: ExitStack,
+        outputs: Outputs,
+        classes: tuple[str, ...],
+        width: int,
+        inputs: Collection[str],
+) -> list[RowWriter]:
     writers = []
     if outputs.csv is not None:
-        writers.append(_opened(stack, CsvRows(outputs.csv, classes, outputs.resume)))
+        writers.append(_opened(stack, CsvRows(outputs.csv, classes, outputs.resume, inputs)))
     if outputs.json == "-":
         writers.append(_opened(stack, JsonArray(None, classes)))
     elif outputs.json is not None:
-        rows = JsonLines(outputs.json, classes, outputs.resume) if outputs.lines else JsonArray(outputs.json, classes)
+        rows = (JsonLines(outputs.json, classes, outputs.resume, inputs) if outputs.lines
+                else JsonArray(outputs.json, classes))
         writers.append(_opened(stack, rows))
     if outputs.parquet is not None:
         writers.append(_opened(stack, ParquetRows(outputs.parquet, classes)))
@@ -251,12 +263,12 @@ def _opened(stack: ExitStack, writer: RowWriter) -> RowWriter:
     return writer
 
 
-def _done(outputs: Outputs, classes: tuple[str, ...]) -> set[str]:
+def _done(outputs: Outputs, classes: tuple[str, ...], inputs: Collection[str]) -> set[str]:
     """The sources that every output has already; before any process changes them."""
     if not outputs.resume:
         return set()
     kinds = [(CsvRows, outputs.csv), (JsonLines, outputs.json)]
-    done = [kind.finished(path, classes) for kind, path in kinds if path is not None]
+    done = [kind.finished(path, classes, inputs) for kind, path in kinds if path is not None]
     return set.intersection(*done) if done else set()
 
 
@@ -423,11 +435,11 @@ def _written(where: str | Path, write: Any, *args: Any) -> None:
                          "--csv or --json FILE.jsonl.") from error
 
 
-def _merge(parts: Sequence[Path], outputs: Outputs, classes: tuple[str, ...]) -> Counts:
+def _merge(parts: Sequence[Path], outputs: Outputs, classes: tuple[str, ...], inputs: Collection[str]) -> Counts:
     """Put the rows of all processes together, in order, and take their files away."""
     counts, seen = Counts(), set()
     with ExitStack() as stack:
-        writers = _writers(stack, outputs, classes, 0)
+        writers = _writers(stack, outputs, classes, 0, inputs)
         for part in parts:
             for source, of_source in groupby(_rows(part), key=lambda row: row["source"]):
                 if source in seen:

@@ -128,17 +128,24 @@ def _walk(folder: str, root: str, prefix: str, out: Collection[str]) -> Iterator
         if entry.is_symlink():
             target = os.path.realpath(entry.path)
             inside = target == root or target.startswith(os.path.join(root, ""))
-            if not inside and (picture or entry.is_dir()):
+            if not inside and (picture or _is_folder(entry)):
                 yield Source(_name(name), entry.path, "a link that leads out of the folder is not followed")
-            elif inside and picture and not entry.is_dir():
+            elif inside and picture and not _is_folder(entry):
                 yield _file(_name(name), entry.path)
-        elif entry.is_dir():
+        elif _is_folder(entry):
             below.append((entry.path, name))
         elif picture:
             yield _file(_name(name), entry.path)
     for path, name in below:
         if os.path.realpath(path) not in out:
             yield from _walk(path, root, name, out)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into what may not be read
+        return False
 
 
 def _file(name: str, path: str) -> Source:

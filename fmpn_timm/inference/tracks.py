@@ -12,7 +12,7 @@ from fmpn_timm.errors import InputError
 
 from .results import FacePrediction, PicturePrediction, label_of
 
-__all__ = ["NEEDS_SCIPY", "Tracker", "can_follow", "follow", "overlaps"]
+__all__ = ["NEEDS_SCIPY", "Tracker", "can_follow", "check_times", "follow", "overlaps"]
 
 T = TypeVar("T")
 
@@ -51,9 +51,7 @@ class Tracker:
     """
 
     def __init__(self, gap: float = 1.0, smooth: float = 0.3, abstain: float | None = None):
-        for name, value in (("gap", gap), ("smooth", smooth)):
-            if not 0 <= value < math.inf:
-                raise InputError(f"{name}: give seconds, 0 or more, not {value}.")
+        check_times(gap, smooth)
         if not can_follow():
             raise InputError(f"{NEEDS_SCIPY[0].upper()}{NEEDS_SCIPY[1:]}.")
         from scipy.optimize import linear_sum_assignment
@@ -107,6 +105,21 @@ class Tracker:
         score = np.where(overlap >= MIN_OVERLAP, (1 - LOOKS) * overlap + LOOKS * alike, 0)
         rows, columns = self._assign(score, maximize=True)
         return {int(j): self._tracks[i] for i, j in zip(rows, columns, strict=True) if score[i, j] > 0}
+
+
+def check_times(gap: float, smooth: float) -> None:
+    """Refuse a gap or smoothing that is no time.
+
+    Args:
+        gap: As for ``Tracker``.
+        smooth: As for ``Tracker``.
+
+    Raises:
+        InputError: One is negative, infinite or no number.
+    """
+    for name, value in (("gap", gap), ("smooth", smooth)):
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name}: give seconds, 0 or more, not {value}.")
 
 
 def can_follow() -> bool:

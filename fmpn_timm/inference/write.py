@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -43,19 +43,24 @@ class RowWriter(Protocol):
         """End; without ``complete``, an output that appears only when it is complete does not appear."""
 
 
-def refuse_existing(path: str | Path, folder: bool = False) -> None:
-    """Refuse to write over a file or into a folder that holds something.
+def refuse_existing(path: str | Path, folder: bool = False, resume: bool = False) -> None:
+    """Refuse to write over a file or into a folder that holds something, and to what is neither.
 
     Args:
         path: The file or folder.
         folder: Which of the two is to be written.
+        resume: Whether to go on with what it holds.
 
     Raises:
-        InputError: It does, or is the other of the two.
+        InputError: It does, or is the other of the two, or a device or pipe.
     """
     path = Path(path)
     if path.exists() and path.is_dir() != folder:
         raise InputError(f"{path} is a file: give a folder." if folder else f"{path} is a folder: give a file in it.")
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise InputError(f"{path} is no file: name one; --json without a name prints rows.")
+    if resume:
+        return
     if any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size:
         raise InputError(f"{path} is there already: go on with it by --resume, or give another name.")
 
@@ -68,18 +73,25 @@ class _Lines:
         classes: Class names, in the order of the columns.
         resume: Go on with what is there. A last line that was cut is dropped, and so are the rows of the last source,
             which may lack some.
+        inputs: Names of the sources that are looked at; the last one's rows stay if it is none of them. None for any.
 
     Raises:
         InputError: The file is there and not to be gone on with, or its lines are others, or it cannot be written.
     """
 
     header = b""
+    opening = b""  # what a file begins with
 
-    def __init__(self, path: str | Path, classes: tuple[str, ...], resume: bool = False):
+    def __init__(
+            self,
+            path: str | Path,
+            classes: tuple[str, ...],
+            resume: bool = False,
+            inputs: Collection[str] | None = None,
+    ):
         self._name(path, classes)
-        if not resume or self.path.is_dir():
-            refuse_existing(path)
-        self.done, end = self._finished()
+        refuse_existing(path, resume=resume)
+        self.done, end = self._finished(inputs)
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = open(self.path, "ab")  # noqa: SIM115
@@ -88,15 +100,20 @@ class _Lines:
                 self.file.write(self.header)
 
     @classmethod
-    def finished(cls, path: str | Path, classes: tuple[str, ...]) -> set[str]:
+    def finished(cls, path: str | Path, classes: tuple[str, ...], inputs: Collection[str] | None = None) -> set[str]:
         """Names of the sources whose rows are in a file, which is left as it is.
+
+        Args:
+            path: The file.
+            classes: Class names, in the order of the columns.
+            inputs: Names of the sources that are looked at, as for the writer.
 
         Raises:
             InputError: Its lines are others.
         """
         lines = cls.__new__(cls)
         lines._name(path, classes)
-        return lines._finished()[0]
+        return lines._finished(inputs)[0]
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         with _writing(self.path, " What is written stays; --resume goes on."):
@@ -110,15 +127,18 @@ class _Lines:
     def _name(self, path: str | Path, classes: tuple[str, ...]) -> None:
         self.path, self.columns = Path(path), columns(classes)
 
-    def _finished(self) -> tuple[set[str], int]:
+    def _finished(self, inputs: Collection[str] | None = None) -> tuple[set[str], int]:
         """Sources whose rows are all there, and where the rows after them begin."""
-        done, last, start, end = set(), None, 0, 0
+        done, last, start, begin, end = set(), None, 0, 0, 0
         if not self.path.exists():
             return done, 0
         with open(self.path, "rb") as file:
             for line in file:
                 begin, end = end, end + len(line)
                 if not line.endswith(b"\n"):
+                    if begin == 0 and not (self.opening.startswith(line) or line.startswith(self.opening)):
+                        raise self._foreign()
+                    end = begin
                     break
                 if begin == 0 and self.header:
                     if line != self.header:
@@ -132,6 +152,9 @@ class _Lines:
                 if source != last:
                     done.add(last)
                     last, start = source, begin
+        if inputs is not None and last is not None and last not in inputs:
+            done.add(last)
+            start = end
         return done - {None}, start
 
     def _foreign(self) -> InputError:
@@ -146,6 +169,8 @@ class CsvRows(_Lines):
     def header(self) -> bytes:
         return _csv_line(self.columns)
 
+    opening = header
+
     def _line(self, row: dict[str, Any]) -> bytes:
         return _csv_line([_cell(name, row.get(name)) for name in self.columns])
 
@@ -158,6 +183,8 @@ class CsvRows(_Lines):
 
 class JsonLines(_Lines):
     """Rows as JSON objects, one on each line."""
+
+    opening = b'{"source": '
 
     def _line(self, row: dict[str, Any]) -> bytes:
         return json.dumps(_complete(row, self.columns)).encode() + b"\n"

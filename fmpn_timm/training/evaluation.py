@@ -203,9 +203,11 @@ def answer(
         max_broken: Largest share of the samples whose pictures may be broken; they are left out and listed.
 
     Raises:
-        InputError: More pictures are broken than may be, the data has classes the model does not know, or the model has
-            no class names or no masks to draw.
+        InputError: More pictures are broken than may be, the data has classes the model does not know, the model has
+            no class names or no masks to draw, or a number is out of range.
     """
+    if batch_size < 1 or workers < 0:
+        raise InputError(f"--batch-size {batch_size} --workers {workers}: give at least 1 face and 0 processes.")
     classes = class_names(model)
     unknown = {name: n for name, n in faces.per_class().items() if n and name not in classes}
     if unknown and not shared_classes:

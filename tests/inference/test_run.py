@@ -222,6 +222,10 @@ def test_several_processes_need_a_file(photos, model, tmp_path, monkeypatch):
     (["--parquet", "o.parquet", "--resume"], "o.parquet appears when it is complete"),
     (["--json", "o.json", "--resume"], "o.json appears when it is complete"),
     (["--abstain", "2"], "abstain: give a probability"),
+    (["--csv", "-"], "--csv -: rows go to a file"),
+    (["--csv", "o", "--parquet", "./o"], "o is named for two outputs"),
+    (["--gap", "-1", "--csv", "o.csv"], "gap: give seconds"),
+    (["--csv", "/dev/null"], "/dev/null is no file"),
 ])
 def test_bad_options_are_one_line(photos, model, tmp_path, monkeypatch, args, message):
     monkeypatch.chdir(tmp_path)
@@ -250,7 +254,12 @@ def test_inputs_are_not_written_over(photos, model, tmp_path, monkeypatch, capsy
     for options in ((), ("--csv", "o.csv", "--resume")):
         code = predict("photos", "other", "--draw", ".", *options, model=model)
         assert code != 0 and Path("photos/0.png").read_bytes() == before
-    assert "photos/0.png is an input, and would be written over" in str(code)
+        assert ". holds what is read" in str(code)
+    Path("links").mkdir()
+    Path("links/0.png").symlink_to(tmp_path / "other" / "0.png")
+    monkeypatch.chdir("links")
+    code = predict("0.png", "--draw", "../other", "--csv", "o.csv", "--resume", model=model)
+    assert "other/0.png is an input, and would be written over" in str(code)
     monkeypatch.chdir(tmp_path / "other")
     Path("photos").mkdir()
     Path("0.png").rename("photos/0.png")
@@ -265,7 +274,7 @@ def test_going_on_says_what_is_there_already(photos, model, tmp_path, capsys):
     (photos / "sub").rename(tmp_path / "sub")
     capsys.readouterr()
     predict(photos, "--csv", out, "--resume", model=model)
-    assert "5 of 5 inputs are done already, and 1 that are not among them" in capsys.readouterr().err
+    assert "5 of 5 inputs are done already, and 2 that are not among them" in capsys.readouterr().err
 
 
 def test_names_as_long_as_the_file_system_bears(photos, model, tmp_path):

@@ -65,6 +65,7 @@ def test_links_out_of_the_folder_are_not_followed(folder, tmp_path):
     (folder / "in.jpg").symlink_to(folder / "b.jpg")
     (folder / "loop").symlink_to(folder)
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    (folder / "self").symlink_to(folder / "self")
     listed = names(folder)
     assert listed[:7] == ["a.PNG", "a.mp4", "b.jpg", "gone.jpg", "in.jpg", "out", "out.jpg"] and len(listed) == 9
     found = problems(folder)

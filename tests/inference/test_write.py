@@ -85,6 +85,30 @@ def test_going_on_looks_at_finished_sources_once(tmp_path, kind):
     assert kind(path, CLASSES, resume=True).done == {"a.jpg", "b.jpg", "=c.jpg"}  # the last may lack faces
 
 
+@pytest.mark.parametrize("kind", [CsvRows, JsonLines])
+def test_going_on_with_other_inputs_keeps_all_rows(tmp_path, kind):
+    path = tmp_path / "o"
+    write_all(kind(path, CLASSES), PICTURES[:4])
+    content = path.read_bytes()
+    for rest in (b"", content[-9:-1]):  # whole, and with a last line that was cut
+        path.write_bytes(content + rest)
+        writer = kind(path, CLASSES, resume=True, inputs={"e.jpg"})
+        writer.close(complete=True)
+        assert writer.done == {"a.jpg", "b.jpg", "=c.jpg", "d.jpg"} and path.read_bytes() == content
+    assert kind(path, CLASSES, resume=True, inputs={"d.jpg"}).done == {"a.jpg", "b.jpg", "=c.jpg"}
+
+
+@pytest.mark.parametrize("kind", [CsvRows, JsonLines, JsonArray, ParquetRows])
+def test_pipes_and_devices_stay_what_they_are(tmp_path, kind):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    for resume in (dict(), dict(resume=True)) if kind in (CsvRows, JsonLines) else (dict(),):
+        with pytest.raises(InputError, match="pipe is no file: name one"):
+            kind(path, CLASSES, **resume)
+    assert path.is_fifo()
+
+
 @pytest.mark.parametrize("kind", [CsvRows, JsonLines, JsonArray, ParquetRows])
 def test_what_is_there_is_not_written_over(tmp_path, kind):
     pytest.importorskip("pyarrow")
@@ -99,7 +123,7 @@ def test_what_is_there_is_not_written_over(tmp_path, kind):
 
 @pytest.mark.parametrize(("kind", "content"), [
     (CsvRows, "source,face,label\n"), (CsvRows, "my poem\n"), (JsonLines, "my poem\n"), (JsonLines, "[1, 2]\n"),
-    (JsonLines, '{"source": "a.jpg", "face": 0}\n'),
+    (JsonLines, '{"source": "a.jpg", "face": 0}\n'), (CsvRows, "my poem"), (JsonLines, "my poem"),
 ])
 def test_files_of_others_are_not_gone_on_with(tmp_path, kind, content):
     path = tmp_path / "o"

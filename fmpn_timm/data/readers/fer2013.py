@@ -62,7 +62,7 @@ def read_fer2013(root: str | Path, split: str = "train") -> FaceSet:
     """
     check_choice("FER2013", "split", split, SPLITS)
     root = find_root(root, "FER2013", _holds, "fer2013.csv or the folders train and test", INNER)
-    table = next((root / name for name in TABLES if (root / name).is_file()), None)
+    table = find_table(root)
     if table is not None:
         faces = FaceSet("fer2013", split, CLASSES, _from_table(table, split), {"layout": "csv"}, recipe=FER2013_RECIPE)
     elif (root / "fer2013new.csv").is_file():
@@ -96,6 +96,11 @@ def _from_table(table: Path, split: str) -> tuple[Sample, ...]:
             known = ", ".join(f"{i} {name}" for i, name in enumerate(CODES))
             raise InputError(f"{table}, line {number}: unknown code {code!r}, known are {known}. {hint}")
     return tuple(samples)
+
+
+def find_table(root: Path) -> Path | None:
+    """FER2013's table in a folder; None if it is not there."""
+    return next((root / name for name in TABLES if (root / name).is_file()), None)
 
 
 def table_rows(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:

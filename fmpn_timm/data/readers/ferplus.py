@@ -3,7 +3,8 @@
 Labels: https://github.com/microsoft/FERPlus (MIT), `Training Deep Networks for Facial Expression Recognition with
 Crowd-Sourced Label Distribution` - https://arxiv.org/abs/1608.01041. Two layouts are read:
 
-- ``FER2013{Train,Valid,Test}/*.png`` with a ``label.csv`` in each (picture, box, ten columns of votes);
+- ``FER2013{Train,Valid,Test}/*.png`` with a ``label.csv`` in each (picture, box, ten columns of votes), also in the
+  folder ``data`` of a checkout of FERPlus;
 - ``fer2013new.csv`` (usage, picture, ten columns of votes) beside ``fer2013.csv`` (pixels), row by row.
 """
 
@@ -19,7 +20,7 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-from .fer2013 import FER2013_RECIPE, USAGES, grey_picture, pixels_of, table_rows
+from .fer2013 import FER2013_RECIPE, USAGES, find_table, grey_picture, pixels_of, table_rows
 from .layout import check_choice, find_root, refuse_missing
 
 __all__ = ["read_ferplus"]
@@ -53,10 +54,13 @@ def read_ferplus(root: str | Path, split: str = "train", rule: str = "majority")
     check_choice("FERPlus", "split", split, SPLITS)
     check_choice("FERPlus", "label rule", rule, RULES)
     root = find_root(root, "FERPlus", _holds, f"{FOLDERS[split]} or fer2013new.csv", "|".join(FOLDERS.values()))
-    folder = root / FOLDERS[split]
+    folder, in_checkout = root / FOLDERS[split], root / "data" / FOLDERS[split]
+    votes = (root / "fer2013new.csv").is_file()
     if (folder / "label.csv").is_file():
         rows = _folder_rows(folder)
-    elif (root / "fer2013new.csv").is_file():
+    elif (in_checkout / "label.csv").is_file() and not (votes and find_table(root)):
+        rows = _folder_rows(in_checkout)
+    elif votes:
         rows = _csv_rows(root, USAGES[split])
     else:
         found = ", ".join(name for name, of in FOLDERS.items() if (root / of / "label.csv").is_file())
@@ -102,9 +106,10 @@ def _folder_rows(folder: Path) -> Iterator[tuple[str, partial, np.ndarray]]:
 
 
 def _csv_rows(root: Path, usage: str) -> Iterator[tuple[str, partial, np.ndarray]]:
-    pixels_file = root / "fer2013.csv"
-    if not pixels_file.is_file():
-        raise InputError(f"{pixels_file} is missing: fer2013new.csv holds votes only. Put FER2013's file beside it.")
+    pixels_file = find_table(root)
+    if pixels_file is None:
+        raise InputError(f"{root / 'fer2013.csv'} is missing: fer2013new.csv holds votes only. Put FER2013's file "
+                         "beside it.")
     labels = list(_read_rows(root / "fer2013new.csv", before=2, header=True))
     faces = list(table_rows(pixels_file))
     if len(faces) != len(labels):
@@ -112,14 +117,17 @@ def _csv_rows(root: Path, usage: str) -> Iterator[tuple[str, partial, np.ndarray
             f"{pixels_file} has {len(faces)} rows, fer2013new.csv {len(labels)}: they belong together row by row. "
             "Use both files unchanged."
         )
-    for (row, votes), (number, (_, pixels, _)) in zip(labels, faces, strict=True):
+    for (row, votes), (number, (_, pixels, its_usage)) in zip(labels, faces, strict=True):
+        if its_usage != row[0]:
+            raise InputError(f"{pixels_file}, line {number}: its Usage is {its_usage}, and {row[0]} in fer2013new.csv: "
+                             "they belong together row by row. Use both files unchanged.")
         if row[0] == usage and row[1]:  # FERPlus gives no name to pictures that show no face
             yield f"{pixels_file}:{row[1]}", partial(grey_picture, pixels_of(pixels, pixels_file, number)), votes
 
 
 def _read_rows(path: Path, before: int, header: bool = False) -> Iterator[tuple[list[str], np.ndarray]]:
     """Rows of a label file: the columns before the votes, and the votes (10,)."""
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         if header:
             next(reader, None)

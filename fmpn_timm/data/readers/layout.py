@@ -16,6 +16,7 @@ __all__ = [
 ]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+ARCHIVES = (".7z", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip")
 LEVELS = {1: "one level", 2: "two levels", 3: "three levels"}
 T = TypeVar("T")
 
@@ -52,6 +53,8 @@ def find_root(root: str | Path, name: str, holds: Callable[[Path], bool], expect
         InputError: It is missing, or not that data set.
     """
     root = Path(root)
+    if root.is_file() and root.suffix.lower() in ARCHIVES:
+        raise InputError(f"{root} is an archive: unpack it, and give the folder that holds {expected}.")
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: give the folder that holds {expected}.")
     if holds(root):

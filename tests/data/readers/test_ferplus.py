@@ -249,6 +249,30 @@ def test_broken_line_of_pixels_is_named(csvs, line, message):
         read_ferplus(csvs)
 
 
+def test_rows_in_another_order_are_refused(csvs):
+    path = csvs / "fer2013.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    with pytest.raises(InputError, match=r"fer2013\.csv, line 2: its Usage is PrivateTest, and Training in fer2013new"):
+        read_ferplus(csvs)
+
+
+def test_a_checkout_holds_the_folders_in_data(tmp_path):
+    write_folders(tmp_path / "FERPlus" / "data")
+    expected = read_ferplus(tmp_path / "FERPlus" / "data", "test")
+    write_csvs(tmp_path / "FERPlus")
+    assert "fer2013.csv" in read_ferplus(tmp_path / "FERPlus", "test").samples[0].source
+    (tmp_path / "FERPlus" / "fer2013.csv").unlink()  # what FERPlus's repository comes with, and its script wrote
+    found = read_ferplus(tmp_path / "FERPlus", "test")
+    assert [s.source for s in found.samples] == [s.source for s in expected.samples] and found.per_class()
+
+
+def test_a_label_file_with_a_byte_order_mark(folders):
+    path = folders / "FER2013Test" / "label.csv"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert len(read_ferplus(folders, "test")) > 0
+
+
 class TestWrongRoot:
     def refusal(self, root: Path, split: str = "train") -> str:
         with pytest.raises(InputError) as caught:
@@ -269,7 +293,11 @@ class TestWrongRoot:
     def test_empty(self, tmp_path):
         message = self.refusal(tmp_path)
         assert f"{tmp_path} does not hold FER2013Train or fer2013new.csv: is this FERPlus?" in message
-        assert "split(s)" not in message
+        assert "Splits" not in message
+
+    def test_an_archive(self, tmp_path):
+        (tmp_path / "ferplus.tar.gz").touch()
+        assert "ferplus.tar.gz is an archive: unpack it" in self.refusal(tmp_path / "ferplus.tar.gz")
 
     def test_nonexistent(self, tmp_path):
         message = self.refusal(tmp_path / "gone")
@@ -278,7 +306,7 @@ class TestWrongRoot:
     def test_split_not_there(self, tmp_path):
         write_folders(tmp_path, {"train": ROWS, "valid": ROWS})
         message = self.refusal(tmp_path, "test")
-        assert "FER2013Test/label.csv is missing: unpack" in message and "the split(s) train, valid." in message
+        assert "FER2013Test/label.csv is missing: unpack" in message and "there: train, valid." in message
 
     def test_labels_not_there(self, folders):
         (folders / "FER2013Train" / "label.csv").unlink()
