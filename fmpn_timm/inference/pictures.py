@@ -17,6 +17,7 @@ __all__ = ["Unreadable", "as_picture", "lit_up"]
 #: Mean brightness, of 255, below which a picture is lit up, and what it is then given. Fewer than one in a hundred of
 #: FERPlus's faces are darker than the first; half of them are darker than the second.
 DARK, LIT = 40, 128
+WEB = ("http://", "https://")
 
 
 class Unreadable(Exception):
@@ -63,7 +64,8 @@ def lit_up(picture: np.ndarray) -> np.ndarray:
 def _file(path: str) -> str:
     try:
         if not os.path.isfile(path):  # a pipe or a device would have us wait for ever
-            raise Unreadable("no such file" if not os.path.exists(path) else "this is no file")
+            missing = "web addresses are not read, download it" if path.startswith(WEB) else "no such file"
+            raise Unreadable(missing if not os.path.exists(path) else "this is no file")
         with open(path, "rb"):
             return path
     except ValueError:

@@ -215,7 +215,7 @@ def _check(given: Sequence[str], outputs: Outputs) -> None:
             raise InputError(f"{folder} holds what is read: give another folder to write to.")
         refuse_existing(folder, folder=True, resume=outputs.resume)
     for path in outputs.files:
-        refuse_existing(path, resume=outputs.resume)
+        refuse_existing(path, resume=outputs.resume, once=path in once)
 
 
 def _followed(source: Source) -> Source:

@@ -43,13 +43,14 @@ class RowWriter(Protocol):
         """End; without ``complete``, an output that appears only when it is complete does not appear."""
 
 
-def refuse_existing(path: str | Path, folder: bool = False, resume: bool = False) -> None:
+def refuse_existing(path: str | Path, folder: bool = False, resume: bool = False, once: bool = False) -> None:
     """Refuse to write over a file or into a folder that holds something, and to what is neither.
 
     Args:
         path: The file or folder.
         folder: Which of the two is to be written.
         resume: Whether to go on with what it holds.
+        once: Whether it appears when it is complete, so that it cannot be gone on with.
 
     Raises:
         InputError: It does, or is the other of the two, or a device or pipe.
@@ -62,7 +63,8 @@ def refuse_existing(path: str | Path, folder: bool = False, resume: bool = False
     if resume:
         return
     if any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size:
-        raise InputError(f"{path} is there already: go on with it by --resume, or give another name.")
+        mend = "give another name" if once else "go on with it by --resume, or give another name"
+        raise InputError(f"{path} is there already: {mend}.")
 
 
 class _Lines:
@@ -322,7 +324,7 @@ def _complete(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _open_partial(path: Path) -> TextIO:
-    refuse_existing(path)
+    refuse_existing(path, once=True)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return open(partial_name(path), "w", encoding="utf-8")

@@ -138,3 +138,8 @@ def test_only_what_is_nearly_black_is_lit_up():
     assert lit.dtype == np.uint8 and lit.shape == dark.shape and lit.mean() == pytest.approx(128, abs=3)
     np.testing.assert_allclose(lit.astype(float), picture, atol=16)  # of 26 steps that are left
     assert not lit_up(np.zeros_like(picture)).any()
+
+
+def test_a_web_address_is_told_to_download():
+    with pytest.raises(Unreadable, match="download it"):
+        as_picture("https://example.org/face.jpg")
