@@ -114,7 +114,7 @@ def test_what_is_there_is_not_written_over(tmp_path, kind):
     pytest.importorskip("pyarrow")
     path = tmp_path / "o.out"
     path.write_text("mine\n")
-    with pytest.raises(InputError, match=r"o\.out is there already: (go on with it by --resume, or )?give another name"):
+    with pytest.raises(InputError, match=r"o\.out is there already: .*give another name"):
         kind(path, CLASSES)
     assert path.read_text() == "mine\n" and len(list(tmp_path.iterdir())) == 1
     path.write_text("")  # an empty file, as mktemp makes it, is nothing
