@@ -289,7 +289,7 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
         said = {"train": "learnt from", "valid": "selected on", "test": "reported on"}
         lines.append(f"| faces | {', '.join(f'{said[k]} {v:,}' for k, v in samples.items() if v)} |")
     lines += [f"| {k} | {summary[k]} |" for k in ("seed", "arm", "best_epoch", "parameters", "training_seconds")
-              if k in summary]
+              if k in summary and (summary[k] or k == "seed")]  # a run of no epochs has no best one
     lines += [f"| {k} | {v} |" for k, v in summary.get("versions", {}).items()]
     text = "## Training\n\n| | |\n|---|---|\n" + "\n".join(lines).replace("best_epoch", "best epoch").replace(
         "training_seconds", "training, s")
