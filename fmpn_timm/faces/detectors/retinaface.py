@@ -47,7 +47,8 @@ class RetinaFace:
         min_side: A picture whose longest side is shorter is enlarged to it, in pixels.
         max_side: A picture whose longest side is longer is shrunk to it.
         nms: Of two faces whose boxes overlap more than this (intersection over union) the better is kept.
-        batch_size: Most pictures that go through the network at once.
+        batch_size: Most pictures that go through the network at once; if None 1 on a CPU, where several at
+            once are slower (`benchmarks/detection.json`), and 8 elsewhere.
         device: Where the network runs.
 
     Raises:
@@ -61,11 +62,11 @@ class RetinaFace:
             min_side: int = 192,
             max_side: int = 960,
             nms: float = 0.4,
-            batch_size: int = 8,
+            batch_size: int | None = None,
             device: str = "cpu",
     ):
         self.score, self.min_side, self.max_side, self.nms = score, min_side, max_side, nms
-        self.batch_size, self.device = batch_size, device
+        self.batch_size, self.device = batch_size or (1 if torch.device(device).type == "cpu" else 8), device
         self.network = _network()
         path = _weights_file(path)
         try:
@@ -75,7 +76,7 @@ class RetinaFace:
             raise InputError(
                 f"{path} holds no weights of RetinaFace with a ResNet-50, or only a part of them. {MEND}"
             ) from error
-        self.network.eval().requires_grad_(False).to(device)
+        self.network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[Faces]:
         # Padding follows from a picture's own shape, so its faces do not depend on who shares the batch.
@@ -100,7 +101,8 @@ class RetinaFace:
         for row, picture in zip(padded, pictures, strict=True):
             normal = (torch.from_numpy(picture) / 255 - MEAN) / STD
             row[:, :picture.shape[0], :picture.shape[1]] = normal.permute(2, 0, 1)
-        boxes, logits, landmarks = self.network(padded.to(self.device))  # (B, A, 4), (B, A, 2), (B, A, 10)
+        padded = padded.to(self.device, memory_format=torch.channels_last)
+        boxes, logits, landmarks = self.network(padded)  # (B, A, 4), (B, A, 2), (B, A, 10)
         scores = logits.softmax(-1)[..., 1]
         which, anchor = (scores > self.score).nonzero(as_tuple=True)
         anchors = anchors_of(shape).to(self.device)[anchor]

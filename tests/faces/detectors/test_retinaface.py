@@ -104,6 +104,13 @@ class TestRetinaFace(DetectorTests):
         detector([spots(60, 60), spots(100, 100), spots(64, 33), spots(40, 50)])
         assert sorted(seen) == [(1, (64, 64)), (1, (128, 128)), (2, (64, 64))]
 
+    def test_on_a_cpu_pictures_go_one_by_one_unless_told(self, package, weights, monkeypatch):
+        detector = create_detector("retinaface", path=weights, min_side=1)
+        seen, look = [], detector._look
+        monkeypatch.setattr(detector, "_look", lambda p, shape: (seen.append(len(p)), look(p, shape))[1])
+        detector([spots(64, 64, (3, 3)), spots(64, 64)])
+        assert seen == [1, 1]
+
     def test_of_overlapping_faces_the_better_is_kept(self, package, weights):
         neighbours = spots(64, 64, (3, 3))
         neighbours[24:32, 32:40] = 235  # half of its box overlaps
