@@ -4,10 +4,12 @@
     # what each step brings, and the answers of a trained model
     OMP_NUM_THREADS=1 python -m benchmarks.inference --steps --json benchmarks/inference-steps.json
     OMP_NUM_THREADS=1 python -m benchmarks.inference --agree DIR --faces FERPLUS --json benchmarks/agree.json
+    # on a GPU, with a lite model beside
+    python -m benchmarks.inference --device cuda --model fmpn_lite_inception_v3 --json benchmarks/inference-gpu.json
 
 The baseline is `benchmarks/reference.py`, the authors' layers; the package's model holds its weights. Beside it stand
-the bare backbone, which is the limit to come close to, and ONNX Runtime (float32, if it is installed). Timed as
-`benchmarks/measure.py` says: with one thread by processor time, in turn; ratios are of one run.
+the bare backbone, which is the limit to come close to, and ONNX Runtime (float32, on a CPU, if it is installed). Timed
+as `benchmarks/measure.py` says: with one thread by processor time, in turn; ratios are of one run.
 """
 
 import argparse
@@ -47,20 +49,22 @@ def main() -> None:
     parser.add_argument("--agree", help="folder of a trained model: compare its answers instead of timing")
     parser.add_argument("--faces", help="folder of FERPlus, for --agree")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
     parser.add_argument("--only", nargs="*", help="names of the variants to measure")
     options = parser.parse_args()
     torch.set_grad_enabled(False)
     if options.agree:
-        write_json(options.json, agreement(options.agree, options.faces, not options.no_compile))
+        write_json(options.json, agreement(options.agree, options.faces, not options.no_compile, options.device))
         return
-    plain, model = paper_networks()
+    plain, model = (network.to(options.device) for network in paper_networks())
     variants = steps(model) if options.steps else engines(model, not options.no_compile)
     if options.only:
         variants = {name: run for name, run in variants.items() if name in options.only}
     for name in options.model:
-        variants[f"{name}, {best_precision()}"] = optimize(timm.create_model(name), compile=not options.no_compile)
-    results = {"size": SIZE, "tolerance": {}, "batches": {}}
-    faces = torch.rand(1, 3, SIZE, SIZE)
+        further = timm.create_model(name).to(options.device)
+        variants[f"{name}, {best_precision(options.device)}"] = optimize(further, compile=not options.no_compile)
+    results = {"size": SIZE, "device": str(options.device), "tolerance": {}, "batches": {}}
+    faces = torch.rand(1, 3, SIZE, SIZE, device=options.device)
     expected = plain(faces)
     for name, run in variants.items():
         same_weights = not any(name.startswith(model) for model in options.model)
@@ -68,7 +72,7 @@ def main() -> None:
             results["tolerance"][name] = differences(expected, run.forward_motion(faces))
             print(name, results["tolerance"][name], flush=True)
     for batch in options.batches:
-        faces = torch.rand(batch, 3, SIZE, SIZE)
+        faces = torch.rand(batch, 3, SIZE, SIZE, device=options.device)
         runs = {name: partial(answer, run, faces) for name, run in {PLAIN: plain, **variants}.items()}
         results["batches"][batch] = summary(interleaved(runs, options.rounds), PLAIN, batch)
         write_json(options.json, results)  # a run that is stopped leaves what it has
@@ -76,7 +80,10 @@ def main() -> None:
 
 def answer(run: Callable, faces: torch.Tensor) -> Any:
     """All that a network computes; what has no mask is called."""
-    return getattr(run, "forward_motion", run)(faces)
+    output = getattr(run, "forward_motion", run)(faces)
+    if faces.is_cuda:
+        torch.cuda.synchronize()
+    return output
 
 
 def paper_networks() -> tuple[nn.Module, nn.Module]:
@@ -87,12 +94,13 @@ def paper_networks() -> tuple[nn.Module, nn.Module]:
 
 
 def engines(model: nn.Module, compiled: bool) -> dict[str, Callable]:
-    backbone = model.backbone
+    device = next(model.parameters()).device
+    low = best_precision(device)
     runs = {"optimize float32": optimize(model, "float32", compile=compiled)}
-    if best_precision() == "bf16":
-        runs["optimize bf16"] = optimize(model, "bf16", compile=compiled)
-        runs["optimize bf16, backbone alone"] = optimize(backbone, "bf16", compile=compiled)
-    runtime = onnx_runtime(model)
+    if low != "float32":
+        runs[f"optimize {low}"] = optimize(model, low, compile=compiled)
+        runs[f"optimize {low}, backbone alone"] = optimize(model.backbone, low, compile=compiled)
+    runtime = onnx_runtime(model) if device.type == "cpu" else None
     return {**runs, "ONNX Runtime float32": runtime} if runtime else runs
 
 
@@ -141,9 +149,9 @@ def differences(expected: tuple, found: tuple) -> dict[str, float]:
     return {"logits": logits, "mask": mask, "fused": fused, "largest logit": expected[0].abs().max().item()}
 
 
-def agreement(folder: str, root: str, compiled: bool) -> dict:
+def agreement(folder: str, root: str, compiled: bool, device: torch.device) -> dict:
     """How the answers of a trained model change: differences, share of equal top classes, accuracy."""
-    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval().to(device)
     faces = read_faces("ferplus", root, "valid")
     classes, transform = class_names(model), model_transform(model.pretrained_cfg)
     pictures = (tv_tensors.Image(torch.from_numpy(s.picture()).permute(2, 0, 1)) for s in faces.samples)
@@ -151,7 +159,8 @@ def agreement(folder: str, root: str, compiled: bool) -> dict:
     labels = torch.tensor([classes.index(s.expression) for s in faces.samples])
 
     def answers(run: nn.Module) -> list[torch.Tensor]:
-        return [torch.cat(parts) for parts in zip(*(run.forward_motion(x) for x in pictures.split(56)), strict=True)]
+        outputs = (run.forward_motion(x.to(device)) for x in pictures.split(56))
+        return [torch.cat([x.cpu() for x in parts]) for parts in zip(*outputs, strict=True)]
 
     expected = answers(model)
     results = {"faces": len(labels), "plain": {"accuracy": accuracy(expected[0], labels)}}
