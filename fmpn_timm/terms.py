@@ -57,7 +57,7 @@ def descent(summary: dict) -> str:
     run = summary.get("config") or summary.get("origin", {})
     parts = []
     if run.get("init"):
-        parts.append(f"starts from {_weights(run['init'], 'init')}")
+        parts.append(f"starts from {' and '.join(_weights(name, 'init') for name in run['init'].split(','))}")
     elif run.get("pretrained_backbone"):
         parts.append("starts from the backbone's ImageNet weights")
     if run.get("teacher"):

@@ -1,5 +1,6 @@
 """The systems that train: for each arm, how its model is made and what its stages are."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +123,8 @@ def create_model(
                          "--backbone_kwargs.")
     initial = None
     if config.init is not None:
-        check_recipe(recipe, recipe_of(config.init), f"--init {config.init}", config.any_recipe)
+        for source in config.init.split(","):
+            check_recipe(recipe, recipe_of(source), f"--init {source}", config.any_recipe)
         initial = _initial_model(config, classes)
         if config.arm == "cnn" or isinstance(initial, MODELS[config.arm]):
             return initial
@@ -136,10 +138,7 @@ def create_model(
         if initial is not None:  # a classifier of its own becomes the backbone
             if isinstance(model, MSCA):
                 initial.prune_intermediate_layers(model.indices, prune_norm=True)  # as MSCA has it
-            weights = initial.state_dict()
-            if needs_cosines(config.loss) and not isinstance(model, MSCA):
-                weights = _without_classifier(initial, model.backbone)
-            model.backbone.load_state_dict(weights)
+            _load_backbone(model.backbone, initial, needs_cosines(config.loss) and not isinstance(model, MSCA))
         if isinstance(getattr(model, "mask_generator", None), BasisMaskGenerator):
             model.mask_generator.set_masks(_masks_to_mix(config, masks))
         return model
@@ -157,7 +156,28 @@ def create_model(
 
 
 def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
-    """The model of ``--init``: one of the configured arm, or a plain classifier for its backbone."""
+    """The model of ``--init``: one of the configured arm, or a plain classifier for its backbone.
+
+    A second source, after a comma, gives an FMPN its backbone.
+    """
+    first, *others = config.init.split(",")
+    initial = _initial_part(dataclasses.replace(config, init=first), classes)
+    if not others:
+        return initial
+    if len(others) > 1 or not isinstance(initial, FMPN):
+        raise InputError(f"--init {config.init}: after a comma stands the backbone of an FMPN that stands before it, "
+                         "to be trained as --arm fmpn or no_prior.")
+    alone = _initial_part(dataclasses.replace(config, init=others[0], arm="cnn"), classes)
+    try:
+        _load_backbone(initial.backbone, alone, initial.cosine_head)
+    except RuntimeError as error:
+        raise InputError(f"--init {config.init}: the backbones were made with different --backbone_kwargs. Give two of "
+                         "one kind.") from error
+    return initial
+
+
+def _initial_part(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
+    """The model of one source, and whether the configured arm can start from it."""
     initial = load_model(config.init, num_classes=len(classes))
     if (initial.pretrained_cfg.get("label_names") or list(classes)) != list(classes):
         initial.reset_classifier(len(classes))  # its logits are of other classes, though there may be as many
@@ -188,13 +208,16 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     return initial
 
 
-def _without_classifier(initial: nn.Module, backbone: nn.Module) -> dict[str, torch.Tensor]:
-    """Weights for a backbone that classifies by angles: a plain classifier's, but its own where that classifies."""
+def _load_backbone(backbone: nn.Module, initial: nn.Module, by_angles: bool) -> None:
+    """Load a plain classifier's weights; a backbone that classifies by angles keeps its own where it classifies."""
+    if not by_angles:
+        backbone.load_state_dict(initial.state_dict())
+        return
     classifier = backbone.pretrained_cfg["classifier"]
     prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
     initial.reset_classifier(0)
     own = {name: value for name, value in backbone.state_dict().items() if name.startswith(prefixes)}
-    return {**own, **initial.state_dict()}
+    backbone.load_state_dict({**own, **initial.state_dict()})
 
 
 def _masks_to_mix(config: TrainConfig, masks: torch.Tensor | None) -> torch.Tensor:

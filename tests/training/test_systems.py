@@ -122,6 +122,32 @@ def test_another_mask_generator_than_that_of_the_initial_weights_is_refused(conf
     assert create_model(config, CLASSES, None).generator_args["generator_width"] == 4
 
 
+@pytest.mark.parametrize("cosine", [False, True])
+def test_a_trained_fmpn_takes_another_backbone(config, tmp_path, teacher, cosine):
+    trained, options = timm.create_model(teacher, pretrained=True), dict(generator="lite", generator_width=4)
+    model = timm.create_model("fmpn", backbone="test_resnet", num_classes=3, cosine_head=cosine, **options)
+    save_model(model, tmp_path / "fmpn", CLASSES, 32, 0.9)
+    init = f"local-dir:{tmp_path / 'fmpn'},{teacher}"
+    config = dataclasses.replace(config, arm="fmpn", init=init, **options, generator_blocks=None)
+    joined = create_model(config, CLASSES, None)
+    assert torch.equal(joined.mask_generator.head.weight, model.mask_generator.head.weight)
+    assert torch.equal(joined.backbone.conv1[0].weight, trained.conv1[0].weight)
+    head = model.get_classifier() if cosine else trained.fc
+    assert torch.equal(joined.get_classifier().weight, head.weight)
+
+
+def test_only_an_fmpn_takes_another_backbone(config, tmp_path, teacher):
+    for arm, init in (("fmpn", f"{teacher},{teacher}"), ("cnn", f"{teacher},{teacher}")):
+        with pytest.raises(InputError, match="after a comma stands the backbone of an FMPN that stands before it"):
+            create_model(dataclasses.replace(config, arm=arm, init=init), CLASSES, None)
+    wide = timm.create_model("fmpn", backbone="test_resnet", backbone_kwargs={"stem_width": 8}, generator_width=4)
+    save_model(wide, tmp_path / "wide", CLASSES, 32, 0.9)
+    init = f"local-dir:{tmp_path / 'wide'},{teacher}"
+    config = dataclasses.replace(config, arm="fmpn", generator_blocks=None, init=init)
+    with pytest.raises(InputError, match="different --backbone_kwargs. Give two of one kind"):
+        create_model(config, CLASSES, None)
+
+
 @pytest.mark.parametrize("loss", ["center_cosine", "cosface"])
 def test_a_plain_classifier_becomes_a_backbone_that_classifies_by_angles(config, teacher, loss):
     trained = timm.create_model(teacher, pretrained=True)
