@@ -75,6 +75,8 @@ class TrainConfig:
         cache: Keep decoded pictures in memory.
         workers: Processes that load data, beside the training process; 0 loads in the training process.
         priors: Prior masks: ``build`` from the training subjects' pairs, or a mask set's name or file.
+        prior_options: How masks are built: ``light``, ``smooth`` and ``keep_all`` as ``fmpn priors build`` takes them;
+            ``{light: none, smooth: 0, keep_all: true}`` is the paper's equation (1) alone.
         mask_box: Where the masks lie in the pictures, left, top, right, bottom as shares; the whole picture if none.
         any_recipe: Take faces that were aligned in another way than the masks or the initial weights ask for.
         size: Height and width of the input in pixels.
@@ -97,7 +99,8 @@ class TrainConfig:
         epochs: Epochs of stage 2: everything, or all of DeRL but its generator. A run of 0 reports on the weights of
             ``init`` as they are, such as an average.
         lr: Learning rate of stage 2.
-        generator_lr: Learning rate in stage 2 of a generator that stage 1 has trained.
+        generator_lr: Learning rate of the mask generator in stage 2 of ``fmpn``, whether a stage 1 has taught it or not.
+            That of ``no_prior``, which nothing has taught, learns at ``lr``.
         batch_size: Batch of stage 2, over all processes and accumulated steps.
         mask_weight: lambda_1, the weight of L_M in stage 2.
         class_weight: lambda_2, the weight of L_C in stage 2.
@@ -162,6 +165,7 @@ class TrainConfig:
     workers: int = 0
 
     priors: str = "build"
+    prior_options: dict[str, Any] = field(default_factory=dict)
     mask_box: tuple[float, float, float, float] | None = None
     any_recipe: bool = False
     size: int = 299

@@ -44,6 +44,9 @@ subjects would give other models. Corrected t: paired over folds, variance as of
 signed ranks over folds. McNemar: exact, pooled over the folds of one seed; it takes samples for independent, which
 frames of one subject are not. No p-value is corrected for the number of comparisons."""
 
+#: What sets two arms apart beside the loss that one of them is named after.
+NOTE_ON_ARMS = "FMPN has a stage 1, and its mask generator then learns at generator_lr; without L_M it learns at lr."
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -77,7 +80,18 @@ class Plan:
         """How the data set is cut, in words."""
         if self.own_splits:
             return f"{self.config['train_split']} and {self.config['test_split']}"
-        return f"protocol {self.protocol}" if self.protocol else "prepared"
+        if not self.protocol:
+            return "prepared"
+        other = "" if self.as_published else f" with other samples, {json.dumps(self.config['data_options'])}"
+        return f"protocol {self.protocol}{other}"
+
+    @property
+    def as_published(self) -> bool:
+        """Whether published figures are of these samples: the reader is told nothing else than the protocol says."""
+        if not self.protocol:
+            return True
+        given, said = self.config["data_options"], PROTOCOLS[self.dataset][self.protocol].options
+        return all(given.get(name, value) == value for name, value in said.items())
 
     def runs(self) -> list[tuple[str, int, int]]:
         """Arm, seed and fold of each run, in the order in which they are trained: arms can be compared early.
@@ -402,11 +416,14 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
         names = [f"{m['arm']} seed {m['seed']} fold {m['fold']}: {m['state']}" for m in missing]
         more = f"\nand {len(names) - 10} more" if len(names) > 10 else ""
         parts.append(f"Missing {len(names)} of {len(plan.runs())} runs:\n" + "\n".join(names[:10]) + more)
-    classes = config["data_options"].get("classes")
-    tables = [table_one(arms, plan.dataset, plan.protocol, latex, classes)] if arms else []
+    classes = len(next(iter(arms.values()))["classes"]) if arms else None
+    published = (plan.dataset, plan.protocol) if plan.as_published else ("", None)
+    tables = [table_one(arms, *published, latex, classes)] if arms else []
     tables += [comparisons(found["comparisons"], latex)] if found["comparisons"] else []
     notes = [NOTES] if arms else []
-    sources = published_sources(plan.dataset, plan.protocol, classes)
+    if {"fmpn", "no_prior"} <= set(arms):
+        notes.append(NOTE_ON_ARMS)
+    sources = published_sources(*published, classes)
     notes += [f"Published: {source}." for source in sources]
     if plan.own_splits and sources:
         notes.append("Published figures are of the split that their papers report, which need not be "

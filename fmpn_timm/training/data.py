@@ -14,7 +14,7 @@ from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.splits import split_by_subject
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import FRAMING, check_recipe
-from fmpn_timm.priors import MaskSet, build_masks
+from fmpn_timm.priors import LIMITS, MaskSet, build_masks
 
 from .config import TrainConfig
 
@@ -125,11 +125,20 @@ def _with_others(config: TrainConfig, train: FaceSet) -> FaceSet:
     return train
 
 
+def _build_priors(config: TrainConfig, train: FaceSet, show: bool) -> MaskSet:
+    options = dict(config.prior_options)
+    limits = None if options.pop("keep_all", False) else LIMITS
+    unknown = [name for name in options if name not in ("light", "smooth")]
+    if unknown:
+        raise InputError(f"--prior_options knows light, smooth and keep_all, not {', '.join(unknown)}.")
+    return build_masks(train, limits=limits, progress=show, **options)
+
+
 def _prepare_priors(config: TrainConfig, train: FaceSet, accelerator: Accelerator) -> MaskSet | None:
     if config.arm != "fmpn":
         return None
     show = config.progress and accelerator.is_local_main_process
-    priors = build_masks(train, progress=show) if config.priors == "build" else MaskSet.load(config.priors)
+    priors = _build_priors(config, train, show) if config.priors == "build" else MaskSet.load(config.priors)
     priors = priors.with_neutral().select(train.classes)
     if config.mask_box is None:
         check_recipe(train.recipe, priors.cut, f"--priors {config.priors}", config.any_recipe, FRAMING)

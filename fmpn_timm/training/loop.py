@@ -150,6 +150,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
             model.set_grad_checkpointing()
         except AssertionError as error:  # timm's way to say that a model cannot
             raise InputError(f"--grad_checkpointing: {type(model).__name__} has none; leave it out.") from error
+    _check_size(config, model)
     run = Run(config, accelerator, data, model, checkpoints, Watch(config, accelerator, data.train, interrupt))
     if state:
         _check_unchanged(checkpoint, {**data.fingerprint, **state.get("data", {})}, data.fingerprint)
@@ -161,7 +162,9 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
         if stage.batch_size % (config.accumulate * accelerator.num_processes):
             raise InputError(f"The batch of stage {stage.name}, {stage.batch_size} faces, must be a multiple of "
                              f"{accelerator.num_processes} processes x --accumulate {config.accumulate}.")
-        faces = paired_faces(data.train) if stage.neutral else data.train
+        faces = data.train
+        if stage.neutral:
+            faces, _ = paired_faces(data.train), paired_faces(data.valid)
         if len(faces) < stage.batch_size:
             raise InputError(f"{len(faces)} training faces do not fill a batch of {stage.batch_size} in stage "
                              f"{stage.name}: lower --{stage.batch_option}.")
@@ -322,6 +325,11 @@ class Run:
             if not out_of_memory(error):
                 raise
             raise InputError(_smaller_batch(self.config, stage, title, under_way.per_step)) from error
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(f"{title}: batch norm cannot learn from {under_way.per_step} face a step on each process. "
+                             f"Lower --accumulate, or raise --{stage.batch_option}.") from error
         row["seconds"] = round(time.time() - clock, 1)
         self.seconds += row["seconds"]
         self.done, self.batches, self.sums, self.elapsed = before + epoch + 1, 0, {}, 0.0
@@ -602,6 +610,22 @@ def _check_unchanged(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]
             f"{checkpoint} belongs to another configuration ({'; '.join(changed)}). Give the same options to "
             "resume, or another --name."
         )
+
+
+def _check_size(config: TrainConfig, model: nn.Module) -> None:
+    """Refuse a size that the network does not bear, before the run has begun.
+
+    Raises:
+        InputError: One face of that size does not go through it.
+    """
+    try:
+        with torch.no_grad():  # not inference mode: what a network keeps of its first pass must bear gradients
+            model.eval()(torch.zeros(1, 3, config.size, config.size))
+    except (AssertionError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        raise InputError(f"--backbone {config.backbone} does not take faces of --size {config.size} ({error}). Give a "
+                         "size that it takes.") from error
 
 
 def _smaller_batch(config: TrainConfig, stage: Stage, title: str, per_step: int) -> str:

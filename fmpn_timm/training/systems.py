@@ -1,12 +1,14 @@
 """The systems that train: for each arm, how its model is made and what its stages are."""
 
 import dataclasses
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import timm
 import torch
+from accelerate import PartialState
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from timm.task import TrainingTask
 from torch import nn
@@ -178,9 +180,16 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
 
 def _initial_part(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     """The model of one source, and whether the configured arm can start from it."""
-    initial = load_model(config.init, num_classes=len(classes))
-    if (initial.pretrained_cfg.get("label_names") or list(classes)) != list(classes):
-        initial.reset_classifier(len(classes))  # its logits are of other classes, though there may be as many
+    initial = load_model(config.init)
+    _say_size(config, initial)
+    known = initial.pretrained_cfg.get("label_names") or (list(classes) if initial.num_classes == len(classes) else [])
+    if known != list(classes):
+        new = _change_classes(initial, known, classes)
+        if new and config.epochs == 0:
+            raise InputError(f"--epochs 0 reports on weights as they are, and --init {config.init} does not know "
+                             f"{', '.join(new)}: train for some, or take faces of the classes it knows.")
+        if new and known and PartialState().is_main_process:
+            print(f"--init {config.init} does not know {', '.join(new)}: what tells them starts anew.", file=sys.stderr)
     if config.arm == "cnn" and isinstance(initial, FMPN):
         initial = initial.backbone
         if isinstance(initial.get_classifier(), CosineLinear):  # which is no part of a plain timm model
@@ -206,6 +215,34 @@ def _initial_part(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     if backbone.get("fixed_input_size") and hasattr(initial, "set_input_size"):
         initial.set_input_size(img_size=config.size)
     return initial
+
+
+def _change_classes(model: nn.Module, known: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Give a model other classes; a linear classifier keeps what it knows of those that stay.
+
+    Returns:
+        The classes that start anew.
+    """
+    old = model.get_classifier()
+    model.reset_classifier(len(classes))
+    new = model.get_classifier()
+    if not isinstance(old, nn.Linear) or not isinstance(new, nn.Linear):
+        return list(classes)
+    stay = [name for name in classes if name in known]
+    to, of = ([names.index(name) for name in stay] for names in (list(classes), list(known)))
+    with torch.no_grad():
+        new.weight[to] = old.weight[of]
+        if old.bias is not None and new.bias is not None:
+            new.bias[to] = old.bias[of]
+    return [name for name in classes if name not in known]
+
+
+def _say_size(config: TrainConfig, initial: nn.Module) -> None:
+    """Say that a model of expressions is trained on at another size than its own."""
+    cfg = initial.pretrained_cfg
+    if cfg.get("label_names") and cfg["input_size"][-1] != config.size and PartialState().is_main_process:
+        print(f"--init {config.init} is of {cfg['input_size'][-1]} pixels, and --size {config.size} of this run.",
+              file=sys.stderr)
 
 
 def _load_backbone(backbone: nn.Module, initial: nn.Module, by_angles: bool) -> None:
@@ -271,7 +308,7 @@ def _fmpn_stages(config: TrainConfig, model: FMPN) -> list[Stage]:
         stages.append(Stage("mask", MaskTask(model), config.mask_epochs, config.mask_lr, config.mask_batch_size, groups,
                             masks=True, valid_error=mask_error))
     groups = [
-        *_groups(config, model.mask_generator, config.generator_lr if stages else config.lr),
+        *_groups(config, model.mask_generator, config.generator_lr if with_prior else config.lr),
         *_groups(config, model.fusion, config.lr),
         *_backbone_groups(config, model.backbone, config.lr),
     ]

@@ -118,7 +118,7 @@ def table_one(
         dataset: Name of the data set.
         protocol: Name of its protocol.
         latex: A LaTeX tabular (it needs the package booktabs) in place of Markdown.
-        classes: How many classes the reader was asked for: published figures of AffectNet are of 7.
+        classes: How many classes the faces have: published figures of AffectNet are of 7.
 
     Returns:
         Rows in the order of the paper's table; where nothing is published of the protocol, measured figures alone.

@@ -152,6 +152,21 @@ def test_each_run_may_start_from_weights_and_masks_of_its_own_fold(config, monke
          f"ck-{n}.safetensors") for n in (2, 3)]
 
 
+@pytest.mark.parametrize(("options", "published"), [({}, True), ({"sequences": "all"}, False)])
+def test_published_figures_stand_beside_their_own_samples_alone(config, options, published):
+    plan = crossval.Plan("mmi", "fmpn", (0,), (0,), (0,), ("fmpn",), {
+        **dataclasses.asdict(config), "dataset": "mmi", "data_options": options})
+    measured = {"fold_mean": 0.8, "pooled": 0.8, "macro_f1": 0.8, "fold_interval": None, "subject_interval": None,
+                "runs": 1, "n": 20, "seeds": {"0": 0.8}, "folds": [0], "classes": ["neutral"] * 6}
+    text = crossval._text(plan, {"arms": {"fmpn": measured}, "missing": [], "comparisons": {}})
+    assert ("82.74" in text) == published and ("with other samples" in text) != published
+
+
+def test_what_else_sets_the_arms_apart_is_said(config, trained):
+    text = cross_validate(config, ["fmpn", "no_prior"], [0], [0])["text"]
+    assert "without L_M it learns at lr" in text
+
+
 def test_an_arm_may_have_options_of_its_own_and_the_report_says_so(config, monkeypatch):
     seen = []
 

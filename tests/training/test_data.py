@@ -6,12 +6,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from accelerate import Accelerator
 
 from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.protocols import get_protocol
 from fmpn_timm.data.readers import drawn
 from fmpn_timm.errors import InputError
+from fmpn_timm.priors import build_masks
 from fmpn_timm.training import TrainConfig
 from fmpn_timm.training.data import folds_of, prepare_data
 
@@ -63,6 +65,16 @@ def test_nobody_is_in_two_parts_and_masks_see_training_subjects_alone(config, mo
     assert [len(part) for part in parts] == [14, 4, 2] and len(set.union(*parts)) == 20
     assert opened == parts[0]  # building the masks opened every training subject's pictures, and nobody else's
     assert set(data.priors.pairs) == set(data.classes) - {"neutral"}
+
+
+def test_masks_are_built_as_told(config):
+    options = {"light": "none", "smooth": 0, "keep_all": True}
+    built = prepare_data(dataclasses.replace(config, prior_options=options), Accelerator())
+    alone = build_masks(built.train, light="none", smooth=0, limits=None, progress=False)
+    assert torch.equal(built.priors.masks, alone.with_neutral().select(built.classes).masks)
+    assert not torch.equal(built.priors.masks, prepare_data(config, Accelerator()).priors.masks)
+    with pytest.raises(InputError, match="knows light, smooth and keep_all, not size"):
+        prepare_data(dataclasses.replace(config, prior_options={"size": 3}), Accelerator())
 
 
 def test_a_share_of_the_training_subjects_leaves_the_others_as_they_are(config):

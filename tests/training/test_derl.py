@@ -125,6 +125,20 @@ def test_faces_without_a_neutral_face_are_left_out_and_counted(config, monkeypat
     assert "7 of 23 training faces have no neutral face of their subject and are left out" in capsys.readouterr().out
 
 
+def test_no_pair_to_select_on_is_refused_before_the_run_has_begun(config, monkeypatch):
+    prepare = loop.prepare_data
+
+    def without(*args):
+        data = prepare(*args)
+        data.valid = data.valid.where(lambda s: s.role != "neutral")
+        return data
+
+    monkeypatch.setattr(loop, "prepare_data", without)
+    with pytest.raises(InputError, match="no subject with a neutral and an expressive face"):
+        train(config)
+    assert not config.folder.exists()
+
+
 @pytest.mark.parametrize("kept", ["expressive", "neutral"])
 def test_no_pair_at_all_is_refused(kept):
     faces = read_faces("drawn", None, "train", subjects=5, takes=1, size=32).where(lambda s: s.role == kept)

@@ -196,6 +196,19 @@ def test_out_of_memory_names_the_batch_size_to_try(config, monkeypatch):
         train(dataclasses.replace(config, mask_epochs=0))
 
 
+def test_a_size_that_the_network_does_not_bear_is_refused_before_the_run_has_begun(config):
+    config = dataclasses.replace(config, backbone="inception_v3", arm="cnn")  # which pools faces of 32 pixels away
+    with pytest.raises(InputError, match="inception_v3 does not take faces of --size 32 .*Give a size that it takes"):
+        train(config)
+    assert not config.folder.exists()
+
+
+def test_batch_norm_over_one_face_names_the_batch(config):
+    config = dataclasses.replace(config, arm="cnn", backbone="resnet10t", batch_size=4, accumulate=4)
+    with pytest.raises(InputError, match="batch norm cannot learn from 1 face a step.*--accumulate.*--batch_size"):
+        train(config)
+
+
 def test_finished_run_is_not_trained_again(config, monkeypatch):
     summary = train(config)
     monkeypatch.setattr(loop.Run, "stage", None)

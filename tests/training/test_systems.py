@@ -26,9 +26,11 @@ def model():
     return timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1)
 
 
+@pytest.mark.parametrize("mask_epochs", [0, 1])
 @pytest.mark.parametrize(("arm", "expected"), [("fmpn", 1e-5), ("no_prior", 1e-4)])
-def test_generator_has_its_own_rate_after_stage_one(model, arm, expected):
-    stage = create_stages(TrainConfig(arm=arm, generator_lr=1e-5, lr=1e-4), model, CLASSES, None)[-1]
+def test_generator_has_its_own_rate(model, arm, expected, mask_epochs):
+    config = TrainConfig(arm=arm, generator_lr=1e-5, lr=1e-4, mask_epochs=mask_epochs)
+    stage = create_stages(config, model, CLASSES, None)[-1]
     generator = {id(p) for p in model.mask_generator.parameters()}
     rates = {(id(p) in generator, group["lr"]) for group in stage.groups for p in group["params"]}
     assert rates == {(True, expected), (False, 1e-4)}
@@ -81,13 +83,26 @@ def evaluated(config: TrainConfig, capsys, *options: str) -> dict:
 # The initial weights, by --init
 
 
-def test_other_classes_have_a_classifier_of_their_own(config, teacher):
+def test_other_classes_have_a_classifier_of_their_own(config, teacher, capsys):
     """Though there are as many of them: rows of its weights stand for names."""
     config, trained = dataclasses.replace(config, arm="cnn", init=teacher), timm.create_model(teacher, pretrained=True)
-    for classes, same in ((CLASSES, True), (("happiness", "fear", "contempt"), False)):
-        model = create_model(config, classes, None)
-        assert torch.equal(model.fc.weight, trained.fc.weight) == same
-        assert torch.equal(model.conv1[0].weight, trained.conv1[0].weight)
+    assert torch.equal(create_model(config, CLASSES, None).fc.weight, trained.fc.weight)
+    assert "does not know" not in capsys.readouterr().err
+    model = create_model(config, ("happiness", "fear", "contempt"), None)
+    for kept, its in ((model.fc.weight[:2], trained.fc.weight[1:]), (model.fc.bias[:2], trained.fc.bias[1:])):
+        assert torch.equal(kept, its)
+    assert not torch.isin(model.fc.weight[2], trained.fc.weight).any()
+    assert torch.equal(model.conv1[0].weight, trained.conv1[0].weight)
+    assert "does not know contempt: what tells them starts anew" in capsys.readouterr().err
+    with pytest.raises(InputError, match="--epochs 0 reports on weights as they are.*does not know contempt"):
+        create_model(dataclasses.replace(config, epochs=0), ("happiness", "fear", "contempt"), None)
+
+
+def test_another_size_than_that_of_the_initial_weights_is_said(config, teacher, capsys):
+    config = dataclasses.replace(config, arm="cnn", init=teacher)
+    for size, said in ((32, False), (48, True)):
+        create_model(dataclasses.replace(config, size=size), CLASSES, None)
+        assert ("is of 32 pixels, and --size 48 of this run" in capsys.readouterr().err) == said
 
 
 @pytest.mark.parametrize("arm", ["cnn", "fmpn", "derl"])

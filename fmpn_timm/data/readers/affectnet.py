@@ -59,7 +59,8 @@ def read_affectnet(
     alignment; in the new layout pictures are crops already and ``crop`` does nothing. ``options`` says which layout was
     found and how many pictures of other codes (none, uncertain, no face, contempt) were left out.
 
-    The FMPN paper's selection is ``classes=7, per_class=3500``.
+    The FMPN paper's selection, "seven basic expressions" of about 3,500 pictures each, is read as ``classes=7,
+    per_class=3500``; the paper does not say whether neutral or contempt is the eighth.
 
     Args:
         root: The folder that holds ``Manually_Annotated_file_lists`` or ``train_set``.

@@ -37,8 +37,9 @@ def read_ferplus(root: str | Path, split: str = "train", rule: str = "majority")
     The rules, which decide which faces are kept and under which label:
 
     - ``majority``, the official one: votes given once are dropped, then the winner must hold over half of the rest;
-      25,060 / 3,199 / 3,153 faces are kept of the complete data set.
-    - ``argmax``: the class with the most votes, the first of equals; 28,389 / 3,553 / 3,546 faces.
+      25,060 / 3,199 / 3,153 faces by the published counts, 25,045 / 3,191 of a copy with 28,558 and 3,579.
+    - ``argmax``: the class with the most votes, the first of equals; 28,389 / 3,553 / 3,546 faces published, 28,385 /
+      3,555 of that copy.
 
     Both drop faces whose winner is "unknown" or "NF". ``votes`` are the votes for the eight expressions without those
     given once (unless all were), as shares.
