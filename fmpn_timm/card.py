@@ -192,7 +192,7 @@ def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) ->
         library_name="timm",
         pipeline_tag="image-classification",
         license=license,
-        datasets=names or None,
+        datasets=[name for name in names if name in DATA] or None,
         metrics=["accuracy", "f1"] if results else None,
         tags=["timm", "fmpn-timm", "facial-expression-recognition", "face", "emotion"],
         model_name=repo_id.split("/")[-1],
@@ -253,7 +253,7 @@ def _preprocessing(repo_id: str, config: dict, summary: dict, files: Collection[
     size = cfg["input_size"][-1]
     if recipe:
         detector, side = recipe["detector"], recipe["size"]
-        if recipe["hash"] == FER2013_RECIPE.hash:
+        if recipe["hash"] == FER2013_RECIPE.hash and summary.get("data", {}).get("dataset") in ("ferplus", "fer2013"):
             cut = ("FER2013's faces, which are FERPlus's, are cropped roughly, not aligned; a photo is cut so that its "
                    f"face lies as theirs do in the median: found by the detector `{detector}`, aligned to five "
                    f"landmarks, cut at {side} pixels, grey")

@@ -85,6 +85,21 @@ def _print_result(summary: dict) -> None:
           f"timm.create_model('local-dir:{folder / 'model'}', pretrained=True)")
 
 
+class IntermixedParser(argparse.ArgumentParser):
+    """Takes options between positional arguments too, of which argparse otherwise loses those after an optional one."""
+
+    _within = False  # of the method that does it, which calls the plain one in turn
+
+    def parse_known_args(self, args=None, namespace=None):
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
+
+
 def command_parser() -> argparse.ArgumentParser:
     """The parser of the ``fmpn`` command."""
     parser = argparse.ArgumentParser(prog="fmpn", description="Facial expression recognition for timm.")
@@ -595,7 +610,7 @@ def _publish(options: argparse.Namespace) -> None:
 
 def _add_data(commands: "Commands") -> None:
     data = commands.add_parser("data", help="look after data sets")
-    verbs = data.add_subparsers(required=True, metavar="VERB")
+    verbs = data.add_subparsers(required=True, metavar="VERB", parser_class=IntermixedParser)
 
     def data_verb(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=help)
@@ -692,7 +707,8 @@ def _data_prepare(options: argparse.Namespace) -> None:
         )
         if not is_first():  # one process speaks for all that share the work
             continue
-        print(f"{options.out}, {faces.split}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
+        split = "train" if faces.split == "all" else faces.split
+        print(f"{options.out}, {split}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
               f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "
               f"(listed in {options.out / 'skipped.csv'})")
 

@@ -71,4 +71,6 @@ def _weights(name: str, option: str) -> str:
 
 def title_of(dataset: str) -> str:
     """A data set's title; its own name where it is none of ours."""
+    if dataset == "folder":
+        return "a folder of pictures"
     return DATA[dataset][0] if dataset in DATA else dataset

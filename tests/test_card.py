@@ -122,9 +122,15 @@ def test_the_command_of_an_arm_leaves_out_what_its_configuration_says():
 
 
 def test_faces_that_the_data_set_cropped_roughly_are_not_said_to_be_aligned(tmp_path):
-    config = {**CONFIG, "recipe": FER2013_RECIPE.as_dict()}
-    text = card(summary_of(tmp_path), config=config).text
+    config, summary = {**CONFIG, "recipe": FER2013_RECIPE.as_dict()}, summary_of(tmp_path)
+    summary["data"]["dataset"] = "ferplus"
+    text = card(summary, config=config).text
     assert "cropped roughly, not aligned" in text and "Faces were found" not in text
+    summary["data"]["dataset"] = "folder"  # whose faces were cut as a model of FERPlus expects them
+    written = card(summary, config=config)
+    assert "cropped roughly" not in written.text and "Faces were found by the detector" in written.text
+    assert "trained on a folder of pictures" in written.text and "folder" not in (written.data.datasets or [])
+    assert "The weights are MIT" not in written.text
 
 
 def test_body_says_what_it_must(tmp_path):

@@ -162,6 +162,19 @@ def test_what_is_fetched_is_the_model_and_its_detector(model_folder, monkeypatch
         cli.main(["fetch", "local-dir:/nowhere"])
 
 
+def test_options_may_stand_between_names_and_folders(tmp_path, capsys):
+    for i in range(3):
+        write_picture(tmp_path / "faces" / "fear" / f"{i}.png")
+    faces, out = str(tmp_path / "faces"), str(tmp_path / "out")
+    cli.main(["data", "prepare", "folder", "--as-is", faces, "--shard-size", "2", out])
+    assert f"{out}, train: 3 faces in 2 shard(s)" in capsys.readouterr().out
+    cli.main(["data", "doctor", "folder", "--json", faces])
+    assert json.loads(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        cli.main(["data", "doctor", "folder", faces, "--json", "another"])
+    assert "unrecognized arguments: another" in capsys.readouterr().err
+
+
 def test_all_of_a_set_without_splits_is_prepared(tmp_path, capsys):
     """The command of the README, without options, whatever splits there are."""
     for name in ("KA.HA1.29.png", "KA.NE1.26.png", "KL.HA1.158.png"):

@@ -9,7 +9,7 @@ from typing import Any
 from fmpn_timm.errors import InputError
 
 from .protocols import PROTOCOLS, Fold, get_protocol
-from .readers import READERS, read_faces
+from .readers import READERS, read_faces, splits_of
 from .readers.prepared import prepared_folds
 
 __all__ = ["Folds", "Splits", "find_folds"]
@@ -57,15 +57,16 @@ def find_folds(
         root: Where the data lie.
         protocol: Name of the protocol; the data set's first if None.
         options: Reader options.
-        splits: Stand for the one fold, number 0, of a data set without protocols, such as RAF-DB, and of a prepared set
-            without folds.
+        splits: Stand for the one fold, number 0, of a data set without protocols, such as RAF-DB, of a folder with
+            splits, and of a prepared set without folds.
 
     Raises:
         InputError: The data set has no protocol and no splits are given, or the prepared set has no folds.
     """
     options = dict(options or {})
     own = partial(_own_splits, dataset, root, splits, options)
-    if dataset in READERS and dataset != "prepared" and dataset not in PROTOCOLS and splits and not protocol:
+    raw = dataset in READERS and dataset != "prepared"
+    if raw and splits and not protocol and (dataset not in PROTOCOLS or _is_split_folder(dataset, root)):
         return Folds(dataset, None, (0,), lambda n: own())
     if dataset != "prepared":
         found = get_protocol(dataset, protocol)
@@ -88,6 +89,11 @@ def find_folds(
     fits = (p.name for p in PROTOCOLS.get(faces.dataset, {}).values()
             if p.classes in ((), faces.classes) and all(faces.options.get(k) == v for k, v in p.options.items()))
     return Folds(faces.dataset, next(fits, None), numbers, read)
+
+
+def _is_split_folder(dataset: str, root: str | Path | None) -> bool:
+    """Whether these are pictures of one's own in folders of splits, such as ``train`` and ``test``."""
+    return dataset == "folder" and root is not None and splits_of(dataset, root) != ("all",)
 
 
 def _own_splits(dataset: str, root: str | Path | None, splits: Splits, options: Mapping[str, Any]) -> Fold:

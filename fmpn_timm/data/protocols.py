@@ -94,7 +94,8 @@ class Protocol:
             return {n: _official_fold(faces, n) for n in range(self.number)}
         nobody = next((s for s in faces.samples if s.subject is None), None)
         if nobody is not None:
-            raise InputError(f"{nobody.source} has no subject, and folds keep subjects apart. Say who is who.")
+            mend = ", in a table subjects.csv (image, subject)" if faces.dataset == "folder" else ""
+            raise InputError(f"{nobody.source} has no subject, and folds keep subjects apart. Say who is who{mend}.")
         number = self.number or len({s.subject for s in faces.samples})
         parts = subject_folds(faces.samples, number)
         parts = parts if self.numbering == "ascending" else parts[::-1]

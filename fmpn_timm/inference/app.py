@@ -20,9 +20,9 @@ from fmpn_timm.errors import InputError
 
 from .look import MAX_PICTURE, MAX_SECONDS, MAX_VIDEO, look_at
 from .page import CSS, message
+from .pictures import VIDEOS
 from .predictor import DEFAULT_MODEL, Predictor
 from .sources import PICTURES
-from .video import VIDEOS
 
 if TYPE_CHECKING:
     import gradio
@@ -197,7 +197,7 @@ def _environment(**values: str) -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name)
+            os.environ.pop(name, None)  # where case does not count, another name has taken it along
             if value is not None:
                 os.environ[name] = value
 

@@ -15,13 +15,13 @@ from fmpn_timm.errors import InputError
 from .draw import draw_prediction
 from .neutral import Neutrals, with_comparisons
 from .page import message, picture_page, video_page
-from .pictures import Unreadable, as_picture
+from .pictures import VIDEOS, Unreadable, as_picture
 from .predictor import Predictor
 from .results import FacePrediction, PicturePrediction, label_of
 from .sources import Frame, Source, frames
 from .timeline import MAX_TRACKS, NeutralSheet, Timeline
 from .tracks import Tracker, follow
-from .video import VIDEOS, VideoWriter, sample
+from .video import VideoWriter, sample
 
 __all__ = ["EVERY", "MAX_PICTURE", "MAX_SECONDS", "MAX_VIDEO", "Looked", "look_at"]
 

@@ -115,7 +115,8 @@ def video_page(
 
     Args:
         summary: A line on what was looked at.
-        people: For each track its ``track``, ``from``, ``to`` (seconds) and the mean probability of each class.
+        people: For each track its ``track``, ``from``, ``to`` (seconds), ``frames`` and the mean probability of each
+            class; those seen longest are shown.
         classes: Class names.
         pictures: PNG files and what they are.
         problems: What went wrong.
@@ -124,13 +125,16 @@ def video_page(
     parts.append(f'<p class="quiet">{escape(summary)}</p>')
     parts += [f'<figure class="wide"><img src="data:image/png;base64,{base64.b64encode(png).decode()}" '
               f'alt="{escape(words)}"><figcaption>{escape(words)}</figcaption></figure>' for words, png in pictures]
-    for seen in people[:MAX_FACES]:
+    for seen in sorted(people, key=lambda person: -person["frames"])[:MAX_FACES]:
         shares = {name: seen[name] for name in classes}
         best = max(shares, key=shares.get)
         when = f"person #{seen['track']}, {seen['from']:.1f} to {seen['to']:.1f} s, on average"
         label = f"{UNCERTAIN}: perhaps {best}" if seen.get("label") == UNCERTAIN else best
         title = _title(label, shares[best], when)
         parts.append(f'<article class="card">{title}<div class="body">{_bars(shares)}</div></article>')
+    more = len(people) - MAX_FACES
+    if more > 0:
+        parts.append(f'<p class="quiet">{more} seen for a shorter time: see the numbers below.</p>')
     return f'<div class="fmpn">{"".join(parts)}</div>'
 
 

@@ -18,6 +18,12 @@ __all__ = ["Unreadable", "as_picture", "lit_up"]
 #: FERPlus's faces are darker than the first; half of them are darker than the second.
 DARK, LIT = 40, 128
 WEB = ("http://", "https://")
+#: Endings of files that are videos.
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp",
+          ".ogv")
+HEIC = (".heic", ".heif")
+SEVERAL = "These are several: give a list of pictures, such as list(pictures)."
+NO_HEIC = "HEIC is not read: save it as JPEG"
 
 
 class Unreadable(Exception):
@@ -36,7 +42,16 @@ def as_picture(picture: Any) -> np.ndarray:
         InputError: It is something else, or an array or tensor of another type, shape or range.
     """
     if isinstance(picture, (str, os.PathLike)):
-        return _decoded(_file(os.fspath(picture)))
+        path = _file(os.fspath(picture))
+        try:
+            return _decoded(path)
+        except Unreadable:
+            if path.lower().endswith(HEIC):
+                raise Unreadable(NO_HEIC) from None
+            if path.lower().endswith(VIDEOS):
+                raise Unreadable("this is a video, not a picture: fmpn predict and fmpn_timm.inference.watch take "
+                                 "videos") from None
+            raise
     if hasattr(picture, "read"):
         picture = picture.read()
     if isinstance(picture, (bytes, bytearray, memoryview)):
@@ -84,7 +99,13 @@ def _decoded(file: Any) -> np.ndarray:
 def _from_array(picture: np.ndarray) -> np.ndarray:
     grey, rgb = picture.ndim == 2, picture.ndim == 3 and picture.shape[2] == 3
     if picture.dtype != np.uint8 or not (grey or rgb) or not picture.size:
-        mend = "Scale it to 0..255 and say .astype(np.uint8)." if picture.dtype != np.uint8 else "Drop what is not RGB."
+        mend = "Drop what is not RGB."
+        if picture.dtype != np.uint8:
+            mend = "Scale it to 0..255 and say .astype(np.uint8)."
+        elif picture.ndim == 4:
+            mend = SEVERAL
+        elif picture.ndim == 3 and picture.shape[2] == 1:
+            mend = "Say [:, :, 0]."
         raise InputError(f"A picture as an array is RGB uint8 (H, W, 3) or grey uint8 (H, W), not {picture.dtype} "
                          f"{picture.shape}. {mend}")
     return np.ascontiguousarray(np.repeat(picture[:, :, None], 3, 2) if grey else picture)
@@ -94,7 +115,8 @@ def _from_tensor(picture: torch.Tensor) -> np.ndarray:
     wanted = "A picture as a tensor is RGB (3, H, W), uint8 or floating point in [0, 1]"
     floating = picture.is_floating_point()
     if picture.ndim != 3 or len(picture) != 3 or not picture.numel() or not (floating or picture.dtype == torch.uint8):
-        raise InputError(f"{wanted}, not {picture.dtype} {tuple(picture.shape)}.")
+        mend = f" {SEVERAL}" if picture.ndim == 4 else ""
+        raise InputError(f"{wanted}, not {picture.dtype} {tuple(picture.shape)}.{mend}")
     picture = picture.detach().cpu()
     if floating:
         picture = picture.float()

@@ -169,6 +169,9 @@ def predict_sources(
     sources = {source.name: source for source in map(_followed, list_sources(given, (outputs.draw, outputs.masks)))}
     if outputs.resume and any(source.kind == "camera" for source in sources.values()):
         raise InputError("--resume does not work with a camera: leave it out, and write to a new file.")
+    if neutral == FIND and not any(source.kind == "video" for source in sources.values()):
+        raise InputError("--neutral find looks for a person's neutral face in a video, and none is given: give the "
+                         "neutral face as a picture.")
     run = _Run(predictor, outputs, watching, _neutral(predictor, neutral), _common(sources))
     run.refuse_overwriting(sources.values())
     done = _done(outputs, predictor.classes, sources)

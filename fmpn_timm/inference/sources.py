@@ -9,15 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .pictures import Unreadable, as_picture
-from .video import VIDEOS, read_camera, read_video
+from .pictures import HEIC, NO_HEIC, VIDEOS, Unreadable, as_picture
+from .video import read_camera, read_video
 
 __all__ = ["PICTURES", "Frame", "Source", "frames", "list_sources"]
 
-HEIC = (".heic", ".heif")  # not read, but not passed over in silence either
 #: Files of a folder that are pictures.
 PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
-            ".pbm", ".pnm", ".jp2", ".avif", *HEIC)
+            ".pbm", ".pnm", ".jp2", ".avif", *HEIC)  # whose mend is said, so that they are not passed over in silence
 CAMERA = re.compile(r"(?:camera:)?(\d{1,3})")
 
 
@@ -150,7 +149,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _file(name: str, path: str) -> Source:
     if path.lower().endswith(HEIC):
-        return Source(name, path, "HEIC is not read: save it as JPEG")
+        return Source(name, path, NO_HEIC)
     return Source(name, path, kind="video" if path.lower().endswith(VIDEOS) else "picture")
 
 

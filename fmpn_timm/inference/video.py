@@ -18,14 +18,9 @@ from fmpn_timm.interrupt import Interrupt
 
 from .pictures import Unreadable
 
-__all__ = ["VIDEOS", "VideoFrame", "VideoWriter", "parse_every", "read_camera", "read_video",
-           "sample"]
+__all__ = ["VideoFrame", "VideoWriter", "parse_every", "read_camera", "read_video", "sample"]
 
 T = TypeVar("T")
-
-#: Files of a folder that are videos.
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp",
-          ".ogv")
 
 #: What videos are written with where PyAV has it; elsewhere MPEG-4.
 ENCODER = "libx264"

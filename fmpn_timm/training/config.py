@@ -99,7 +99,7 @@ class TrainConfig:
         epochs: Epochs of stage 2: everything, or all of DeRL but its generator. A run of 0 reports on the weights of
             ``init`` as they are, such as an average.
         lr: Learning rate of stage 2.
-        generator_lr: Learning rate of the mask generator in stage 2 of ``fmpn``, whether a stage 1 has taught it or not.
+        generator_lr: Learning rate of the mask generator in stage 2 of ``fmpn``, whether stage 1 has taught it or not.
             That of ``no_prior``, which nothing has taught, learns at ``lr``.
         batch_size: Batch of stage 2, over all processes and accumulated steps.
         mask_weight: lambda_1, the weight of L_M in stage 2.

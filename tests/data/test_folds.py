@@ -4,6 +4,7 @@ import pytest
 
 from fmpn_timm.data.folds import find_folds
 from fmpn_timm.errors import InputError
+from tests.data.readers.base import write_picture
 
 
 def test_all_folds_test_everybody_once():
@@ -18,3 +19,13 @@ def test_splits_stand_for_the_one_fold_of_what_has_no_protocol(tmp_path):
     assert (folds.dataset, folds.protocol, folds.numbers, folds.of) == ("rafdb", None, (0,), "the data of rafdb")
     with pytest.raises(InputError, match="rafdb has no protocol"):
         find_folds("rafdb", tmp_path)
+
+
+def test_a_folder_of_ones_own_has_its_splits_or_its_subjects(tmp_path):
+    for split in ("train", "test"):
+        write_picture(tmp_path / "parts" / split / "neutral" / "a.png")
+        write_picture(tmp_path / "whole" / "neutral" / f"{split}.png")
+    folds = find_folds("folder", tmp_path / "parts", splits=("train", None, "test"))
+    assert (folds.protocol, folds.numbers, folds.read(0).test.split) == (None, (0,), "test")
+    with pytest.raises(InputError, match=r"Say who is who, in a table subjects.csv \(image, subject\)"):
+        find_folds("folder", tmp_path / "whole", splits=("train", None, "test"))

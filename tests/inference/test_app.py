@@ -15,6 +15,7 @@ from PIL import Image
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.errors import InputError
 from fmpn_timm.inference import Predictor, app, look
+from fmpn_timm.inference.page import video_page
 from fmpn_timm.inference.sources import Frame
 from tests.faces.marked import Marked, marked
 
@@ -311,3 +312,11 @@ def _sizes(folder: Path) -> list[int]:
 def test_people_of_a_video_may_be_uncertain():
     person = look._Person(0, 0.0, 1.0, 2, {"neutral": 1.2, "fear": 0.8})
     assert [person.row(abstain)["label"] for abstain in (None, 0.5, 0.7)] == ["neutral", "neutral", "uncertain"]
+
+
+def test_those_seen_longest_are_shown():
+    people = [look._Person(track, 0.0, 1.0, 300 if track == 13 else 1, {"neutral": 1.0, "fear": 0.0}).row(None)
+              for track in range(14)]
+    page = video_page("14 people.", people, ("neutral", "fear"), [])
+    assert page.count("<article") == 12 and page.index("person #13") < page.index("person #0")
+    assert "2 seen for a shorter time: see the numbers below" in page

@@ -45,6 +45,9 @@ def test_grey_becomes_three_channels():
     (np.zeros((4, 4, 4), np.uint8), r"not uint8 \(4, 4, 4\)"),
     (np.zeros((3, 4, 5), np.uint8), r"not uint8 \(3, 4, 5\)"),
     (np.zeros((0, 4, 3), np.uint8), r"not uint8 \(0, 4, 3\)"),
+    (np.zeros((2, 4, 4, 3), np.uint8), r"not uint8 \(2, 4, 4, 3\). These are several: give a list"),
+    (np.zeros((4, 4, 1), np.uint8), r"not uint8 \(4, 4, 1\). Say \[:, :, 0\]"),
+    (torch.zeros(2, 3, 4, 4), r"not torch.float32 \(2, 3, 4, 4\). These are several: give a list"),
     (torch.zeros(4, 4, 3), r"RGB \(3, H, W\).* not torch.float32 \(4, 4, 3\)"),
     (torch.zeros(3, 4, 4, dtype=torch.int64), "not torch.int64"),
     (torch.full((3, 4, 4), 1.5), "from 1.5 to 1.5. Is it normalised"),
@@ -128,6 +131,15 @@ def test_odd_files_are_read(tmp_path):
             assert abs(int(picture[0, 0, 0]) - 156) <= 1, name
     first = np.array(Image.fromarray(np.repeat(PICTURE, 4, 0)))
     np.testing.assert_array_equal(as_picture(tmp_path / "animated.webp"), first)
+
+
+@pytest.mark.parametrize(("name", "message"), [("a.HEIC", "save it as JPEG"), ("a.mp4", "this is a video.*watch")])
+def test_files_of_other_kinds_say_what_takes_them(tmp_path, name, message):
+    (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(Unreadable, match=message):
+        as_picture(tmp_path / name)
+    (tmp_path / name).write_bytes(png())  # whatever it is called
+    assert as_picture(tmp_path / name).shape == PICTURE.shape
 
 
 def test_only_what_is_nearly_black_is_lit_up():

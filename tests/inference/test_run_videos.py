@@ -189,6 +189,12 @@ def test_the_neutral_face_is_found_in_the_video(film, model, tmp_path, monkeypat
         assert bool(row["neutral_share"]) == (row["track"] == "0" and row["face"] != "")
 
 
+def test_a_neutral_face_is_found_in_videos_alone(model, tmp_path):
+    Image.fromarray(textured((20, 9, 60), seed=1)).save(tmp_path / "a.png")
+    code = predict(tmp_path / "a.png", "--neutral", "find", model=model)
+    assert "looks for a person's neutral face in a video, and none is given" in str(code)
+
+
 def test_bad_options_are_one_line(film, model, tmp_path):
     for args, message in ((["--every", "often"], "give a number of frames"), (["--gap", "-1"], "gap: give seconds"),
                           (["--neutral", str(tmp_path / "gone.jpg")], "no such file"), (["--smooth", "inf"], "smooth")):
