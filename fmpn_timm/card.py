@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
 from fmpn_timm.data.transforms import load_size_of
 from fmpn_timm.files import portable
-from fmpn_timm.terms import DATA, datasets, descent, terms, title_of
+from fmpn_timm.terms import DATA, FREE, datasets, descent, terms, title_of
 from fmpn_timm.training.config import INDIFFERENT, TrainConfig, config_names, parse_config
 
 __all__ = ["benchmark_results", "model_card", "training_command"]
@@ -101,9 +101,10 @@ def model_card(
         license: Licence of the weights, as the Hub spells it; by the training data if None.
     """
     summary = portable(summary)
-    sections = (_use, _preprocessing, _training, _figures, _calibration, _masks, _limits, _licence, _citation)
+    sections = (_use, _preprocessing, _training, _figures, _calibration, _masks, _limits)
     title = f"# {repo_id.split('/')[-1]}\n\n{_introduction(config, summary)}"
-    body = [title, *(section(repo_id, config, summary, files) for section in sections)]
+    body = [title, *(section(repo_id, config, summary, files) for section in sections),
+            _licence(summary, license), _citation(config)]
     data = _metadata(repo_id, config, summary, license)
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(text for text in body if text) + "\n"))
 
@@ -376,11 +377,12 @@ def _limits(repo_id: str, config: dict, summary: dict, files: Collection[str]) -
 - {calibrated}"""
 
 
-def _licence(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
-    return f"## Licence\n\nThe code is MIT. {terms(summary)}"
+def _licence(summary: dict, license: str | None) -> str:
+    own = FREE if license is None else "" if license == "other" else f"The weights are {license}."
+    return f"## Licence\n\nThe code is MIT. {terms(summary, own)}"
 
 
-def _citation(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
+def _citation(config: dict) -> str:
     system = _system(config)
     return f"## Citation\n\n```bibtex\n{system.citation}\n```" if system else ""
 

@@ -558,11 +558,12 @@ def _add_fetch(commands: "Commands") -> None:
 
 def _fetch(options: argparse.Namespace) -> None:
     from fmpn_timm.faces import Recipe, create_detector
-    from fmpn_timm.hub import load_model, recipe_of
+    from fmpn_timm.hub import load_model, recipe_of, results_of
     from fmpn_timm.inference import DEFAULT_MODEL
 
     model = options.model or DEFAULT_MODEL
     load_model(model)
+    results_of(model)  # of which fmpn export takes the terms of the weights
     detector = (recipe_of(model) or Recipe()).photo_detector
     create_detector(detector)
     print(f"{model} and the detector {detector} are on this machine; HF_HUB_OFFLINE=1 keeps from asking the Hub again.")

@@ -72,7 +72,7 @@ def save_model(
     Raises:
         OSError: It cannot be written (a full disk, say).
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # also where it is given as "."
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -200,24 +200,27 @@ def results_of(name: str) -> dict[str, Any]:
     Args:
         name: As for ``load_model``.
     """
-    with weights_of(name):
-        source = _source(name)
-        try:
+    try:
+        with weights_of(name):
+            source = _source(name)
             return read_config(_file(source, "results.json")) if source else {}
-        except InputError:
-            return {}
+    except InputError:
+        return {}
 
 
 def class_names(model: nn.Module) -> tuple[str, ...]:
     """Class names in the order of the model's logits.
 
     Raises:
-        InputError: The model's config has none.
+        InputError: The model's config has none, or those of another number of logits.
     """
     names = model.pretrained_cfg.get("label_names")
+    arch = model.pretrained_cfg.get("architecture", "this model")
     if not names:
-        arch = model.pretrained_cfg.get("architecture", "this model")
         raise InputError(f"{arch} has no label_names in its config.json: add them, or nobody knows its outputs' order.")
+    if len(names) != model.num_classes:
+        raise InputError(f"{arch} has {model.num_classes} logits and {len(names)} label_names: load it without "
+                         "num_classes, or give its pretrained_cfg names of its own.")
     return tuple(names)
 
 
@@ -322,7 +325,10 @@ def _file(source: str, file: str, cache_dir: str | Path | None = None) -> Path:
 
 def _check_config(config: dict[str, Any], path: Path) -> None:
     """Refuse a config.json that names no model, or has weights read from anywhere but its own folder."""
-    arch = config.get("architecture") or (config.get("pretrained_cfg") or {}).get("architecture")
+    for key in ("pretrained_cfg", "model_args", "recipe"):
+        if not isinstance(config.get(key) or {}, dict):
+            raise InputError(f"{path} is damaged: its {key} is no JSON object. Get the model again.")
+    arch = config.get("architecture")  # where timm reads it
     if arch is None and (path.parent / "model" / "config.json").is_file():
         raise InputError(f"{path.parent} is a run: give its model, {path.parent / 'model'}.")
     if not isinstance(arch, str) or not timm.is_model(arch):
@@ -349,11 +355,13 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
 
 def _check_weights(path: Path, source: str) -> None:
     """Refuse damaged weights. Of the Hub's cache they are removed, so that the next try fetches them anew."""
-    blob = path.resolve()
+    # The cache calls it by its hash. That may be a link itself, to where all repositories share what came over Xet, by
+    # names that are hashes of another kind.
+    blob = path.parent / os.readlink(path) if path.is_symlink() else path
     try:
         with safe_open(path, "pt"):
             pass
-        if not re.fullmatch("[0-9a-f]{64}", blob.name) or sha256(blob) == blob.name:  # the cache's name for it
+        if not re.fullmatch("[0-9a-f]{64}", blob.name) or sha256(path) == blob.name:
             return
         damage = "it has another hash than on the Hub"
     except SafetensorError as error:
@@ -361,7 +369,8 @@ def _check_weights(path: Path, source: str) -> None:
     if source.startswith("local-dir:"):
         raise InputError(f"{path} is damaged ({damage}): copy it again, or save the model again.")
     try:
-        blob.unlink()
+        path.resolve().unlink()
+        blob.unlink(missing_ok=True)
         mend = "It was taken out of the cache: try again"
     except OSError:
         mend = f"Delete {blob} and try again"

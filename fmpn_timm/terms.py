@@ -26,18 +26,23 @@ DATA = {
 }
 
 
-def terms(summary: dict[str, Any]) -> str:
+#: What is said of weights that were trained on data of ours alone.
+FREE = "The weights are MIT."
+
+
+def terms(summary: dict[str, Any], own: str = FREE) -> str:
     """The terms of a model's weights, in words: those of the data, and of the weights that training began with.
 
     Args:
         summary: A run's ``summary.json``, or the ``results.json`` of a published model.
+        own: What is said where neither has any.
     """
     names = datasets(summary)
     if names and all(name in DATA for name in names):
         titles = [f"[{title}]({url})" if url else title for title, url, _ in (DATA[name] for name in names)]
         theirs = [f"{titles[i]}: {DATA[name][2]}" if len(names) > 1 else DATA[name][2] for i, name in enumerate(names)
                   if DATA[name][2]]
-        data = f"Trained on {' and '.join(titles)}. {' '.join(theirs) or 'The weights are MIT.'}"
+        data = f"Trained on {' and '.join(titles)}. {' '.join(theirs) or ('' if descent(summary) else own)}".strip()
     else:
         data = "The weights come under the terms of the data they were trained on."
     if descent(summary):

@@ -41,6 +41,27 @@ def test_weights_are_the_mean_and_the_rest_is_the_first_ones(tmp_path, capsys):
         assert MaskSet.load(tmp_path / folder / "priors.safetensors").classes == CLASSES
 
 
+def test_where_the_data_come_from_goes_along(tmp_path):
+    names = [saved(tmp_path / str(seed), seed) for seed in range(2)]
+    write_json(tmp_path / "0" / "results.json", {"data": {"dataset": "ferplus"}, "metrics": {"accuracy": 1.0}})
+    average_models(names, tmp_path / "mean")
+    assert hub.results_of(str(tmp_path / "mean")) == {"data": {"dataset": "ferplus"}}
+    with pytest.raises(InputError, match="is one of the models: give another name"):
+        average_models(names, tmp_path / "1")
+    assert (tmp_path / "1" / "priors.safetensors").is_file()
+
+
+@pytest.mark.parametrize("key", ["input_size", "backbone_mean"])
+def test_models_of_another_kind_are_not_averaged(tmp_path, key):
+    names = [saved(tmp_path / str(seed), seed) for seed in range(2)]
+    config = hub.read_config(tmp_path / "1" / "config.json")
+    of, value = ("pretrained_cfg", [3, 48, 48]) if key == "input_size" else ("model_args", [0.4] * 3)
+    config[of][key] = value
+    write_json(tmp_path / "1" / "config.json", config)
+    with pytest.raises(InputError, match="differs from .* in its (input_size|normalisation): average models of one"):
+        average_models(names, tmp_path / "mean")
+
+
 def test_models_that_have_no_mean(tmp_path):
     first = saved(tmp_path / "first")
     others = {

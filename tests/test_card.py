@@ -93,6 +93,16 @@ def test_licence_follows_all_data(tmp_path):
     assert written.data.license_name == "research-only"
 
 
+def test_one_licence_is_said(tmp_path):
+    summary = summary_of(tmp_path)
+    assert "The weights are MIT" not in card(summary).text  # of other weights, whose terms hold
+    summary["config"]["init"] = None
+    for license, said in ((None, "The weights are MIT."), ("cc-by-nc-4.0", "The weights are cc-by-nc-4.0.")):
+        written = card(summary, license=license)
+        assert said in written.text and written.text.count("The weights are") == 1
+        assert written.data.license == (license or "mit")
+
+
 def test_a_mask_is_called_free_only_where_that_is_known(tmp_path):
     config, summary = {k: v for k, v in CONFIG.items() if k != "priors"}, summary_of(tmp_path)
     summary["config"]["init"] = None

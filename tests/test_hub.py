@@ -15,9 +15,10 @@ import torch
 from huggingface_hub import constants, file_download
 from timm.models import _registry
 
-from fmpn_timm import hub, zoo
+from fmpn_timm import cli, hub, zoo
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
+from fmpn_timm.faces.detectors import DETECTORS
 from fmpn_timm.models import FMPN
 from tests.hub_server import READER, WRITER, Fault, LocalHub
 
@@ -313,6 +314,39 @@ def test_weights_spoilt_on_the_way_are_noticed_and_fetched_again(server, folder,
     assert torch.equal(logits(hub.load_model(NAME)), logits(model))
 
 
+def test_weights_in_the_store_that_repositories_share(server, folder, model):
+    """What comes over Xet lies there under a hash of another kind, behind one more link."""
+    server.add(REPO, folder)
+    hub.load_model(NAME)
+    blob, = (p for p in Path(constants.HF_HUB_CACHE).glob("models--*/blobs/*") if len(p.name) == 64)
+    store = Path(constants.HF_HUB_CACHE) / "blobs" / "ab" / f"ab{'0' * 62}"
+    store.parent.mkdir(parents=True)
+    blob.rename(store)
+    blob.symlink_to(store)
+    assert torch.equal(logits(hub.load_model(NAME)), logits(model))
+    content = bytearray(store.read_bytes())
+    content[-1] ^= 1
+    store.write_bytes(content)
+    with pytest.raises(InputError, match="another hash.*try again"):
+        hub.load_model(NAME)
+    assert not store.exists() and not blob.is_symlink()  # else the spoilt one would be linked again
+    assert torch.equal(logits(hub.load_model(NAME)), logits(model))
+
+
+def test_what_was_fetched_has_its_terms_offline(server, folder, monkeypatch, capsys):
+    (folder / "results.json").write_text('{"data": {"dataset": "ferplus"}}')
+    server.add(REPO, folder)
+    monkeypatch.setitem(DETECTORS, "yunet", lambda: None)
+    cli.main(["fetch", NAME])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert hub.results_of(NAME) == {"data": {"dataset": "ferplus"}}
+
+
+def test_names_are_those_of_the_logits(folder):
+    with pytest.raises(InputError, match="2 logits and 3 label_names"):
+        hub.class_names(hub.load_model(f"local-dir:{folder}", num_classes=2))
+
+
 def test_weights_truncated_on_the_hub(server, folder, model):
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:-100])
@@ -353,6 +387,8 @@ def test_pickles_are_not_opened(server, folder, monkeypatch):
         ({"model_args": {"backbone_kwargs": {"checkpoint_path": "/etc/x"}}}, "outside.*checkpoint_path: /etc/x"),
         ({"model_args": {"backbone": "local-dir:/etc"}}, "Unknown backbone 'local-dir:/etc'"),
         ({"model_args": {"backbone": "test_vit"}}, "do not make a model.*state_dict"),
+        ({"pretrained_cfg": "test"}, "its pretrained_cfg is no JSON object"),
+        ({"recipe": "yunet"}, "its recipe is no JSON object"),
         ({"model_args": {"option_of_tomorrow": 1}}, "do not make a model.*option_of_tomorrow"),
     ],
 )

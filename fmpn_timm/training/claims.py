@@ -71,6 +71,8 @@ def started(pid: int) -> str | None:
     except OSError:
         if Path("/proc/self/stat").is_file():
             return None
+    if os.name == "nt":  # where the signal 0 is Ctrl-C
+        return "unknown"
     try:  # no Linux: it lives, and that is all there is to know
         os.kill(pid, 0)
     except ProcessLookupError:
