@@ -3,7 +3,7 @@
 Pantic et al., `Web-based database for facial expression analysis`, ICME 2005; Valstar and Pantic, `Induced disgust,
 happiness and surprise: an addition to the MMI facial expression database`, LREC Workshops 2010. Layout:
 ``Sessions/<n>/`` with ``session.xml`` (the view of each track), ``S001-100.avi`` and ``S001-100.xml`` (the emotion).
-Frames are numbered from 1, as MMI's own annotations number them.
+Frames are numbered from 0, as the FMPN author's script that names them so does.
 """
 
 import json
@@ -40,6 +40,12 @@ FOLDERS = ("Sessions", "sessions")
 VIDEOS = (".avi", ".mp4", ".mpg", ".mpeg", ".mov")
 NAME = re.compile(r"(S\d{3})-(\d{3})", re.IGNORECASE)
 TURNS = {0: None, 90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+#: Subjects that are filmed from two sides at once, and the half of the frame that shows them from the front; subjects
+#: that are filmed upright. All others lie on their side. As the FMPN author's script of 2022 prepares MMI.
+HALVES = {**dict.fromkeys(("S001", "S002", "S017"), "right"),
+          **dict.fromkeys(("S003", "S005", "S006", "S015", "S016"), "left")}
+UPRIGHT = ("S053", "S054")
+UPRIGHT_HEIGHT = 480  # of a frame, in pixels; those of the turned camera have 576
 PEAKS = Path(__file__).parents[1] / "assets" / "mmi_peaks.json"
 
 
@@ -48,8 +54,8 @@ def read_mmi(
         split: str = "all",
         sequences: str = "published",
         frames: int = 3,
-        rotation: int = 90,
-        half: str = "left",
+        rotation: int | str = "auto",
+        half: str = "auto",
 ) -> FaceSet:
     """Read the videos of MMI that are labelled with one of six expressions.
 
@@ -57,17 +63,19 @@ def read_mmi(
     about the middle of the video. The first frame is neutral, a reference for prior masks (``FaceSet.neutral``).
     Frames are decoded when asked for, and named like the authors' pictures, ``S050_003_030.png``.
 
-    A session says how each video was taken (``track@view``): 0 upright; 1 with a turned camera: the frame is turned
-    by ``rotation``; 2 two views in one frame: ``half`` is taken. MMI's manual is not explicit about either, so look
-    at a few faces and change the options if they lie or look sideways.
+    Most people were filmed by a camera on its side, some from two sides at once (``track@view`` 2), a few upright.
+    Which is which goes by subject, as the FMPN author prepares the published sequences; of other subjects frames of 480
+    lines are taken to be upright and the rest to lie. Look at a few faces, and give ``rotation`` and ``half`` if they
+    lie or look sideways.
 
     Args:
         root: The folder that holds ``Sessions``.
         split: ``all``; there are no official splits, ``fmpn data folds`` cuts by subject.
         sequences: ``published``, the 208 of the FMPN protocol (624 frames of 31 subjects), or ``all`` labelled ones.
         frames: Frames taken about the peak.
-        rotation: Degrees clockwise by which a frame of view 1 is turned: 0, 90, 180 or 270.
-        half: ``left`` or ``right``, the half of a frame of view 2 that shows the face from the front.
+        rotation: Degrees clockwise by which a frame with one view is turned: 0, 90, 180 or 270; ``auto`` by subject.
+        half: ``left`` or ``right``, the half of a frame with two views that shows the face from the front; ``auto`` by
+            subject, the left one where it is not known.
 
     Returns:
         The faces. The options say how many videos there are of each view, and how many were left out and why.
@@ -77,8 +85,8 @@ def read_mmi(
     """
     check_choice("MMI", "split", split, ("all",))
     check_choice("MMI", "choice of sequences", sequences, SEQUENCES)
-    check_choice("MMI", "rotation", rotation, TURNS)
-    check_choice("MMI", "half", half, ("left", "right"))
+    check_choice("MMI", "rotation", rotation, ("auto", *TURNS))
+    check_choice("MMI", "half", half, ("auto", "left", "right"))
     check_count("MMI", "frames", frames)
     inner = r"Sessions|\d+"
     root = find_root(root, "MMI", lambda folder: first_folder(folder, FOLDERS) is not None, "Sessions", inner)
@@ -103,13 +111,13 @@ def read_mmi(
             samples += (
                 Sample(
                     source=f"{video}:{name}_{number:03d}.png",
-                    picture=partial(_read_frame, str(video), number, view or 0, rotation, half),
+                    picture=partial(_read_frame, str(video), number, _place(subject, view, rotation, half)),
                     expression=label,
                     subject=subject,
                     sequence=sequence,
                     frame=number,
                 )
-                for number, label in ((1, "neutral"), *((n, expression) for n in picked))
+                for number, label in ((0, "neutral"), *((n, expression) for n in picked))
             )
     if not samples and left_out["not published"]:
         raise InputError(f"{root}: none of its {left_out['not published']} labelled sequences is one of the published "
@@ -192,12 +200,12 @@ def _reason_to_leave_out(expression: str | int | None, name: str, sequences: str
 
 def _frames_about_the_peak(video: Path, published: int | None, frames: int) -> list[int]:
     if published is not None:  # the first of three
-        first = max(published + 1 - frames // 2, 1)
+        first = max(published + 1 - frames // 2, 0)
         return list(range(first, first + frames))
     count = _count_frames(video)
     if count <= frames:
         raise InputError(f"{video} has {count} frames; {frames} beside a neutral one are needed. Fetch it again.")
-    return list(around(range(1, count + 1), count // 2, frames))
+    return list(around(range(count), count // 2, frames))
 
 
 def _count_frames(video: Path) -> int:
@@ -208,10 +216,17 @@ def _count_frames(video: Path) -> int:
         capture.release()
 
 
-def _read_frame(video: str, number: int, view: int, rotation: int, half: str) -> np.ndarray:
+def _place(subject: str, view: int | None, rotation: int | str, half: str) -> int | str:
+    """Where the face is in a frame: its half, or by how many degrees it is turned, or that its height says that."""
+    if view == 2 or subject in HALVES:
+        return HALVES.get(subject, "left") if half == "auto" else half
+    return 0 if rotation == "auto" and subject in UPRIGHT else rotation
+
+
+def _read_frame(video: str, number: int, place: int | str) -> np.ndarray:
     capture = _open(video)
     try:
-        for done in range(number - 1):  # one by one: seeking lands on a key frame near by with some codecs
+        for done in range(number):  # one by one: seeking lands on a key frame near by with some codecs
             if not capture.grab():
                 raise InputError(f"{video} ends after {done} frames, frame {number} is asked for. Fetch it again.")
         found, frame = capture.read()
@@ -220,12 +235,12 @@ def _read_frame(video: str, number: int, view: int, rotation: int, half: str) ->
     if not found:
         raise InputError(f"{video}: frame {number} cannot be decoded. Fetch the video again.")
     frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    if view == 1 and rotation:
-        return cv2.rotate(frame, TURNS[rotation])
-    if view == 2:
+    if place in ("left", "right"):
         middle = frame.shape[1] // 2
-        return np.ascontiguousarray(frame[:, :middle] if half == "left" else frame[:, middle:])
-    return frame
+        return np.ascontiguousarray(frame[:, :middle] if place == "left" else frame[:, middle:])
+    if place == "auto":
+        place = 0 if frame.shape[0] == UPRIGHT_HEIGHT else 90
+    return cv2.rotate(frame, TURNS[place]) if place else frame
 
 
 def _open(video: str) -> cv2.VideoCapture:

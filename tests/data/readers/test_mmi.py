@@ -12,8 +12,9 @@ from fmpn_timm.errors import InputError
 from tests.data.readers.base import ReaderTests
 
 FRAMES = 70
-#: Session, sequence, emotion, view. The first two are in the FMPN protocol, with peaks from frames 48 and 46.
-VIDEOS = [("2", "S001-101", 1, 0), ("10", "S003-106", 6, 1), ("11", "S002-106", 3, 2), ("12", "S001-200", 4, None)]
+#: Session, sequence, emotion, view: upright, on its side, and two of two views. The first two are in the FMPN protocol,
+#: with peaks from frames 45 and 30.
+VIDEOS = [("2", "S053-018", 1, 0), ("10", "S050-003", 6, 0), ("11", "S002-106", 3, 2), ("12", "S003-200", 4, None)]
 
 
 def write_video(path: Path, frames: int = FRAMES) -> None:
@@ -21,7 +22,7 @@ def write_video(path: Path, frames: int = FRAMES) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 32))
     assert writer.isOpened()
-    for n in range(1, frames + 1):
+    for n in range(frames):
         frame = np.full((32, 64, 3), 255, np.uint8)
         frame[:16, :32], frame[:16, 32:] = 3 * n, 0
         writer.write(frame)
@@ -58,10 +59,10 @@ def root(tmp_path, video) -> Path:
     pictures = root / "Sessions" / "1767"
     pictures.mkdir()
     (pictures / "S010-001.jpg").write_bytes(b"x")
-    write_labels(root / "Sessions" / "20", "S001-300", 9, 0)
-    (root / "Sessions" / "20" / "S001-300.avi").write_bytes(video)
-    write_labels(root / "Sessions" / "21", "S001-301", None, 0)
-    (root / "Sessions" / "21" / "S001-301.avi").write_bytes(video)
+    write_labels(root / "Sessions" / "20", "S053-300", 9, 0)
+    (root / "Sessions" / "20" / "S053-300.avi").write_bytes(video)
+    write_labels(root / "Sessions" / "21", "S053-301", None, 0)
+    (root / "Sessions" / "21" / "S053-301.avi").write_bytes(video)
     return root
 
 
@@ -83,13 +84,13 @@ def names(samples) -> list[str]:
 
 def test_published_sequences_take_the_published_frames(root):
     faces = read_mmi(root)
-    peaks = {name: published_peaks()[name] for name in ("S001_101", "S003_106")}
+    peaks = {name: published_peaks()[name] for name in ("S053_018", "S050_003")}
     assert names(faces.samples) == [f"{name}_{first + k:03d}.png" for name, first in peaks.items() for k in range(3)]
     assert [s.expression for s in faces.samples] == ["anger"] * 3 + ["surprise"] * 3
-    assert names(faces.neutral) == ["S001_101_001.png", "S003_106_001.png"]
+    assert names(faces.neutral) == ["S053_018_000.png", "S050_003_000.png"]
     assert faces.options["left_out"] == {"not published": 2, "emotion 9": 1, "no emotion": 1,
                                          "sessions without a video": 1}
-    assert faces.options["views"] == {"0": 1, "1": 1}
+    assert faces.options["views"] == {"0": 2}
 
 
 def test_published_peaks():
@@ -101,10 +102,10 @@ def test_published_peaks():
 def test_other_sequences_take_the_middle(root):
     faces = read_mmi(root, sequences="all")
     middle = [s for s in faces.samples if (s.subject, s.sequence) == ("S002", "106")]
-    assert [s.frame for s in middle] == [35, 36, 37] and len(faces) == 12
+    assert [s.frame for s in middle] == [34, 35, 36] and len(faces) == 12
     assert {s.expression for s in middle} == {"fear"}
-    assert faces.options["views"] == {"0": 1, "1": 1, "2": 1, "unsaid": 1}
-    assert [s.frame for s in read_mmi(root, sequences="all", frames=1).samples] == [49, 50, 36, 36]
+    assert faces.options["views"] == {"0": 2, "2": 1, "unsaid": 1}
+    assert [s.frame for s in read_mmi(root, sequences="all", frames=1).samples] == [46, 31, 35, 35]
 
 
 def grey(sample) -> np.ndarray:
@@ -121,27 +122,45 @@ def test_frames_are_the_ones_named(root):
         np.testing.assert_allclose(grey(copy), [[3 * sample.frame, 0], [255, 255]], atol=2)
 
 
-def test_views_are_turned_and_halved(root):
-    samples = {s.sequence: s for s in read_mmi(root, sequences="all").samples}
-    assert samples["106"].subject in ("S002", "S003")
-    turned, halved = (next(s for s in read_mmi(root, sequences="all").samples if s.subject == subject)
-                      for subject in ("S003", "S002"))
-    assert turned.picture().shape == (64, 32, 3) and halved.picture().shape == (32, 32, 3)
-    np.testing.assert_allclose(grey(turned), [[255, 3 * turned.frame], [255, 0]], atol=2)
-    np.testing.assert_allclose(grey(halved)[0], 3 * halved.frame, atol=2)
-    options = dict(sequences="all", rotation=270, half="right")
-    turned, halved = (next(s for s in read_mmi(root, **options).samples if s.subject == subject)
-                      for subject in ("S003", "S002"))
-    np.testing.assert_allclose(grey(turned), [[0, 255], [3 * turned.frame, 255]], atol=2)
-    np.testing.assert_allclose(grey(halved)[0], 0, atol=2)
+def pictures(root: Path, **options) -> dict[str, tuple[int, np.ndarray]]:
+    """The first frame of each subject: its grey by number, and its quarters."""
+    found = {}
+    for sample in read_mmi(root, sequences="all", **options).samples:
+        if sample.subject not in found:
+            found[sample.subject] = (3 * sample.frame, grey(sample))
+    return found
+
+
+def test_views_are_turned_and_halved_by_subject(root):
+    seen, quarters = zip(*(pictures(root)[subject] for subject in ("S053", "S050", "S002", "S003")), strict=True)
+    upright, lying, right, left = quarters
+    np.testing.assert_allclose(upright, [[seen[0], 0], [255, 255]], atol=2)
+    np.testing.assert_allclose(lying, [[255, seen[1]], [255, 0]], atol=2)  # turned clockwise
+    np.testing.assert_allclose(right, [[0, 0], [255, 255]], atol=2)
+    np.testing.assert_allclose(left, [[seen[3], seen[3]], [255, 255]], atol=2)
+
+
+def test_views_are_turned_and_halved_as_told(root):
+    found = pictures(root, rotation=270, half="left")
+    for subject in ("S053", "S050"):
+        np.testing.assert_allclose(found[subject][1], [[0, 255], [found[subject][0], 255]], atol=2)
+    np.testing.assert_allclose(found["S002"][1][0], found["S002"][0], atol=2)
+
+
+def test_frames_of_480_lines_are_upright(root):
+    writer = cv2.VideoWriter(str(root / "Sessions/10/S050-003.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (640, 480))
+    for _ in range(40):
+        writer.write(np.zeros((480, 640, 3), np.uint8))
+    writer.release()
+    assert read_mmi(root).samples[-1].picture().shape == (480, 640, 3)
 
 
 def test_upper_case_names_and_folders_in_session_files(root):
     folder = root / "Sessions" / "10"
-    (folder / "S003-106.avi").rename(folder / "S003-106.AVI")
-    (folder / "session.xml").write_text('<session><Track Filename="D:\\mmi\\S003-106.avi" View="1"/></session>')
+    (folder / "S050-003.avi").rename(folder / "S050-003.AVI")
+    (folder / "session.xml").write_text('<session><Track Filename="D:\\mmi\\S050-003.avi" View="1"/></session>')
     faces = read_mmi(root)
-    assert faces.samples[-1].source.endswith("S003-106.AVI:" + names(faces.samples)[-1])
+    assert faces.samples[-1].source.endswith("S050-003.AVI:" + names(faces.samples)[-1])
     assert faces.options["views"] == {"0": 1, "1": 1}
     (folder / "session.xml").write_text('<session><track view="2"/></session>')
     assert read_mmi(root).options["views"] == {"0": 1, "2": 1}
@@ -149,15 +168,15 @@ def test_upper_case_names_and_folders_in_session_files(root):
 
 @pytest.mark.parametrize("content", [b"", b"RIFF\0\0\0\0AVI nothing more"])
 def test_broken_video_is_named(root, content):
-    (root / "Sessions/2/S001-101.avi").write_bytes(content)
+    (root / "Sessions/2/S053-018.avi").write_bytes(content)
     sample = read_mmi(root).samples[0]
-    with pytest.raises(InputError, match=rf"S001-101\.avi: no video can be read from it \({len(content)} bytes\)"):
+    with pytest.raises(InputError, match=rf"S053-018\.avi: no video can be read from it \({len(content)} bytes\)"):
         sample.picture()
 
 
 def test_video_that_ends_too_early_is_named(root):
-    write_video(root / "Sessions/2/S001-101.avi", frames=20)
-    with pytest.raises(InputError, match=r"S001-101\.avi ends after 20 frames, frame 48 is asked for"):
+    write_video(root / "Sessions/2/S053-018.avi", frames=20)
+    with pytest.raises(InputError, match=r"S053-018\.avi ends after 20 frames, frame 45 is asked for"):
         read_mmi(root).samples[0].picture()
     write_video(root / "Sessions/11/S002-106.avi", frames=3)
     with pytest.raises(InputError, match=r"S002-106\.avi has 3 frames; 3 beside a neutral one are needed"):
@@ -171,7 +190,7 @@ LAUGHS = '<!DOCTYPE a [<!ENTITY a "1"><!ENTITY b "&a;&a;">]><a><Metatag Name="Em
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize("text", [ENTITY, LAUGHS, '<!DOCTYPE a SYSTEM "http://localhost/a.dtd"><a/>'])
 def test_declarations_are_refused(root, text, encoding):
-    for name in ("S001-101.xml", "session.xml"):
+    for name in ("S053-018.xml", "session.xml"):
         path = root / "Sessions/2" / name
         before = path.read_bytes()
         path.write_bytes(text.encode(encoding))
@@ -181,32 +200,32 @@ def test_declarations_are_refused(root, text, encoding):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("<a><b></a>", r"S001-101\.xml: mismatched tag.*Fetch"), ("", r"S001-101\.xml: no element found"),
+    ("<a><b></a>", r"S053-018\.xml: mismatched tag.*Fetch"), ("", r"S053-018\.xml: no element found"),
     ('<a><Metatag Name="Emotion" Value="happy"/></a>', "the emotion is a number, not 'happy'"),
-    ('<?xml version="1.0" encoding="klingon"?><a/>', r"S001-101\.xml: "),
+    ('<?xml version="1.0" encoding="klingon"?><a/>', r"S053-018\.xml: "),
 ])
 def test_broken_xml_is_named(root, text, message):
-    (root / "Sessions/2/S001-101.xml").write_text(text)
+    (root / "Sessions/2/S053-018.xml").write_text(text)
     with pytest.raises(InputError, match=message):
         read_mmi(root)
 
 
 def test_unknown_view(root):
-    write_labels(root / "Sessions/2", "S001-101", 1, 7)
+    write_labels(root / "Sessions/2", "S053-018", 1, 7)
     with pytest.raises(InputError, match=r"2/session\.xml: unknown view '7'"):
         read_mmi(root)
 
 
 def test_a_sequence_twice(root, video):
-    write_labels(root / "Sessions/99", "S001-101", 1, 0)
-    (root / "Sessions/99/S001-101.avi").write_bytes(video)
-    with pytest.raises(InputError, match=r"99/S001-101\.avi is there twice, also as .*2/S001-101\.avi"):
+    write_labels(root / "Sessions/99", "S053-018", 1, 0)
+    (root / "Sessions/99/S053-018.avi").write_bytes(video)
+    with pytest.raises(InputError, match=r"99/S053-018\.avi is there twice, also as .*2/S053-018\.avi"):
         read_mmi(root)
 
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"sequences": "some"}, "no choice of sequences 'some': choose one of published, all"),
-    ({"rotation": 45}, "no rotation 45: choose one of 0, 90, 180, 270"), ({"half": "top"}, "no half 'top'"),
+    ({"rotation": 45}, "no rotation 45: choose one of auto, 0, 90, 180, 270"), ({"half": "top"}, "no half 'top'"),
     ({"frames": 0}, "frames must be"),
 ])
 def test_bad_options(root, options, message):
