@@ -155,6 +155,9 @@ def import_masks(folder: str | Path, layout: str) -> MaskSet:
         raise InputError(f"Unknown mask layout {layout!r}: choose one of {', '.join(PUBLISHED_CLASSES)}.")
     classes = PUBLISHED_CLASSES[layout]
     folds = sorted({p.parent for p in folder.glob("*/[0-9].png")}) or [folder]
+    above = next(folder.glob("*/*/[0-9].png"), None) if folds == [folder] and not (folder / "0.png").exists() else None
+    if above:
+        raise InputError(f"{folder} is one level too high: give {above.parents[1]}.")
     sets = []
     for fold in folds:
         masks = [cv2.imread(str(fold / f"{i}.png"), cv2.IMREAD_GRAYSCALE) for i in range(len(classes))]

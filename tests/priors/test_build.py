@@ -218,6 +218,11 @@ class TestImport:
         np.testing.assert_allclose(masks.masks, np.mean(pngs, axis=0) / 255, atol=1e-6)
         assert "mean of 3 folds" in masks.data and masks.recipe["folds"] == ["0", "1", "2"]
 
+    def test_the_folder_above_the_folds_is_told(self, tmp_path):
+        write_masks(tmp_path / "imgs_res" / "0", 6)
+        with pytest.raises(InputError, match=f"one level too high: give {tmp_path / 'imgs_res'}"):
+            import_masks(tmp_path, "mmi")
+
     def test_unknown_layout_lists_the_layouts(self, tmp_path):
         with pytest.raises(InputError, match="Unknown mask layout 'oulu': choose one of ckplus, mmi"):
             import_masks(tmp_path, "oulu")

@@ -17,6 +17,7 @@ from fmpn_timm.faces.alignment import five_of_68
 
 from .layout import (
     PICTURES,
+    WrongRoot,
     check_choice,
     check_count,
     find_root,
@@ -69,6 +70,8 @@ def read_ckplus(root: str | Path, split: str = "all", classes: int = 7, frames: 
     expected = "cohn-kanade-images and Emotion"
     root = find_root(root, "CK+", lambda folder: first_folder(folder, IMAGES) is not None, expected, INNER)
     images, emotions, landmarks = (first_folder(root, names) for names in (IMAGES, EMOTIONS, LANDMARKS))
+    if emotions is None and all(first_folder(root.parent, names) for names in (IMAGES, EMOTIONS)):
+        raise WrongRoot(f"{root} is one level too low: give {root.parent}.")
     if emotions is None:
         raise InputError(f"{root / 'Emotion'} is missing: unpack Emotion_labels.zip beside {images}.")
 

@@ -28,7 +28,7 @@ __all__ = ["read_oulu_casia"]
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 LIGHTS = ("VL", "NI")
 STRENGTHS = ("Strong", "Weak", "Dark")
-FOLDERS = ("OriginalImg", "B_OriginalImg")
+FOLDERS = ("OriginalImg", "B_OriginalImg/OriginalImg", "B_OriginalImg")  # the second as the archive unpacks
 
 
 def read_oulu_casia(
@@ -54,9 +54,9 @@ def read_oulu_casia(
     check_choice("Oulu-CASIA", "strength", strength, STRENGTHS)
     check_count("Oulu-CASIA", "frames", frames)
     inner = r"(B_)?OriginalImg|VL|NI|Strong|Weak|Dark|P\d{3}"
-    found = partial(first_folder, names=FOLDERS)
-    root = find_root(root, "Oulu-CASIA", lambda folder: found(folder) is not None, " or ".join(FOLDERS), inner)
-    folder = root / found(root) / light / strength
+    expected = "OriginalImg or B_OriginalImg"
+    root = find_root(root, "Oulu-CASIA", lambda folder: _images(folder) is not None, expected, inner)
+    folder = root / _images(root) / light / strength
     if not folder.is_dir():
         have = [f"{a}/{b}" for a in LIGHTS for b in STRENGTHS if (folder.parents[1] / a / b).is_dir()]
         raise InputError(f"{folder} is missing: unpack it, or choose from what is there ({', '.join(have) or 'none'}).")
@@ -75,8 +75,12 @@ def read_oulu_casia(
                        frame_number(path))
                 for path, label in ((pictures[0], "neutral"), *((p, expression) for p in pictures[-frames:]))
             )
-    options = {"light": light, "strength": strength, "frames": frames, "images": found(root)}
+    options = {"light": light, "strength": strength, "frames": frames, "images": _images(root)}
     return make_face_set("oulu_casia", root, CLASSES, samples, options)
+
+
+def _images(root: Path) -> str | None:
+    return next((name for name in FOLDERS if first_folder(root / name, LIGHTS)), None)
 
 
 def _expression(folder: Path) -> str:

@@ -76,4 +76,6 @@ def _folder(root: Path, split: str) -> Path | None:
 
 
 def _holds(folder: Path) -> bool:
+    if folder.name in ("Train", "Val") and _holds(folder.parent):  # a split's own folder, with one split in it
+        return False
     return any(_folder(folder, split) for split in SPLITS)

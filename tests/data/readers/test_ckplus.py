@@ -170,3 +170,11 @@ class TestWrongRoot:
         (tmp_path / "empty").mkdir()
         assert "does not hold cohn-kanade-images and Emotion: is this CK+?" in self.refusal(tmp_path / "empty")
         assert "gone is not a folder: give the folder that holds cohn-kanade-images" in self.refusal(tmp_path / "gone")
+
+
+def test_the_folder_of_the_pictures_is_not_the_root(root):
+    (root / "extended-cohn-kanade-images").mkdir()
+    (root / "cohn-kanade-images").rename(root / "extended-cohn-kanade-images" / "cohn-kanade-images")
+    assert len(read_ckplus(root)) == 15
+    with pytest.raises(InputError, match=f"one level too low: give {root}\\."):
+        read_ckplus(root / "extended-cohn-kanade-images")

@@ -90,3 +90,10 @@ def test_wrong_root(root):
                            (root / "OriginalImg/VL/Strong", "three levels too low")):
         with pytest.raises(InputError, match=f"{wrong} is {message}: give {root}\\."):
             read_oulu_casia(wrong)
+
+
+def test_the_archive_in_a_folder_of_its_name(tmp_path):
+    root = write(tmp_path / "nested", images="B_OriginalImg/OriginalImg")
+    assert len(read_oulu_casia(root)) == len(read_oulu_casia(root / "B_OriginalImg")) == 36
+    with pytest.raises(InputError, match="one level too high"):
+        read_oulu_casia(tmp_path)

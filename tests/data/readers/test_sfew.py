@@ -88,3 +88,13 @@ def test_wrong_root(root, tmp_path):
     assert "not a folder" in refusal(tmp_path / "gone")
     (tmp_path / "empty").mkdir()
     assert "is this SFEW" in refusal(tmp_path / "empty")
+
+
+def test_a_split_s_own_folder_is_not_the_root(root):
+    for split in ("Train", "Val"):
+        (root / split).mkdir()
+        (root / f"{split}_Aligned_Faces").rename(root / split / f"{split}_Aligned_Faces")
+    assert len(read_sfew(root, "valid")) == 7
+    for low in (root / "Train", root / "Train" / "Train_Aligned_Faces"):
+        with pytest.raises(InputError, match=f"too low: give {root}\\."):
+            read_sfew(low, "valid")
