@@ -120,7 +120,8 @@ def load_model(name: str, **kwargs: Any) -> nn.Module:
     """A trained model by name.
 
     Unlike ``timm.create_model`` it opens no pickle of a folder or repository, follows no config.json to weights
-    elsewhere, checks the hash of what it fetched, and reads config and weights of one commit.
+    elsewhere, checks the hash of what it fetched where the cache is named by it (with symbolic links), and reads config
+    and weights of one commit.
 
     Args:
         name: A timm name with weights (``arch`` or ``arch.tag``), ``hf-hub:owner/name`` with or without ``@revision``,
