@@ -220,8 +220,8 @@ def class_names(model: nn.Module) -> tuple[str, ...]:
     if not names:
         raise InputError(f"{arch} has no label_names in its config.json: add them, or nobody knows its outputs' order.")
     if len(names) != model.num_classes:
-        raise InputError(f"{arch} has {model.num_classes} logits and {len(names)} label_names: load it without "
-                         "num_classes, or give its pretrained_cfg names of its own.")
+        raise InputError(f"The config.json of {arch} names {len(names)} classes for {model.num_classes} logits: mend "
+                         "its label_names, or load it without num_classes.")
     return tuple(names)
 
 

@@ -343,7 +343,7 @@ def test_what_was_fetched_has_its_terms_offline(server, folder, monkeypatch, cap
 
 
 def test_names_are_those_of_the_logits(folder):
-    with pytest.raises(InputError, match="2 logits and 3 label_names"):
+    with pytest.raises(InputError, match="names 3 classes for 2 logits"):
         hub.class_names(hub.load_model(f"local-dir:{folder}", num_classes=2))
 
 
