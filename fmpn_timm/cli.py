@@ -682,7 +682,7 @@ def _data_folds(options: argparse.Namespace) -> None:
 
 
 def _data_prepare(options: argparse.Namespace) -> None:
-    from fmpn_timm.data.prepare import prepare_faces
+    from fmpn_timm.data.prepare import prepare_faces, stored_split
     from fmpn_timm.data.protocols import get_protocol
     from fmpn_timm.data.readers import read_faces
     from fmpn_timm.faces import FaceAligner
@@ -708,8 +708,7 @@ def _data_prepare(options: argparse.Namespace) -> None:
         )
         if not is_first():  # one process speaks for all that share the work
             continue
-        split = "train" if faces.split == "all" else faces.split
-        print(f"{options.out}, {split}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
+        print(f"{options.out}, {stored_split(faces)}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
               f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "
               f"(listed in {options.out / 'skipped.csv'})")
 

@@ -29,12 +29,17 @@ from fmpn_timm.launched import place, wait
 from .samples import FaceSet, Sample, relative_source
 from .sheet import draw_contact_sheet
 
-__all__ = ["decode_face", "is_utf8", "prepare_faces", "read_face", "read_info", "require_pyarrow"]
+__all__ = ["decode_face", "is_utf8", "prepare_faces", "read_face", "read_info", "require_pyarrow", "stored_split"]
 
 #: Rows that are read together; small, so that a single face is read from a shard quickly.
 ROW_GROUP = 16
 BATCH = 32
 SHOWN = 10  # faces of each class on the contact sheet
+
+
+def stored_split(faces: FaceSet) -> str:
+    """The name of a split in a prepared set; all of what has no splits is ``train``."""
+    return "train" if faces.split == "all" else faces.split  # `all` is a reserved name in `datasets`
 
 
 def prepare_faces(
@@ -73,7 +78,7 @@ def prepare_faces(
         raise InputError(f"shard_size {shard_size}, workers {workers}: give at least one sample a shard, and 0 or more "
                          "workers.")
     out, root = Path(out), None if root is None else str(Path(root))
-    split = "train" if faces.split == "all" else faces.split  # `all` is a reserved name in `datasets`
+    split = stored_split(faces)
     recipe = aligner.recipe if aligner else faces.recipe
     everything = [(s, False) for s in faces.samples] + [(s, True) for s in faces.neutral]
     odd = next((s.source for s, _ in everything if not is_utf8(s.source)), None)

@@ -18,11 +18,10 @@ import numpy as np
 
 from fmpn_timm.errors import InputError
 
+from .endings import PICTURES, VIDEOS
 from .look import MAX_PICTURE, MAX_SECONDS, MAX_VIDEO, look_at
 from .page import CSS, message
-from .pictures import VIDEOS
 from .predictor import DEFAULT_MODEL, Predictor
-from .sources import PICTURES
 
 if TYPE_CHECKING:
     import gradio

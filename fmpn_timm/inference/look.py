@@ -13,9 +13,10 @@ import numpy as np
 from fmpn_timm.errors import InputError
 
 from .draw import draw_prediction
+from .endings import VIDEOS
 from .neutral import Neutrals, with_comparisons
 from .page import message, picture_page, video_page
-from .pictures import VIDEOS, Unreadable, as_picture
+from .pictures import Unreadable, as_picture
 from .predictor import Predictor
 from .results import FacePrediction, PicturePrediction, label_of
 from .sources import Frame, Source, frames

@@ -12,18 +12,15 @@ from PIL import Image
 from fmpn_timm.data.samples import decode_picture
 from fmpn_timm.errors import InputError
 
+from .endings import HEIC, NO_HEIC, VIDEOS
+
 __all__ = ["Unreadable", "as_picture", "lit_up"]
 
 #: Mean brightness, of 255, below which a picture is lit up, and what it is then given. Fewer than one in a hundred of
 #: FERPlus's faces are darker than the first; half of them are darker than the second.
 DARK, LIT = 40, 128
 WEB = ("http://", "https://")
-#: Endings of files that are videos.
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2ts", ".mts", ".wmv", ".flv", ".3gp",
-          ".ogv")
-HEIC = (".heic", ".heif")
 SEVERAL = "These are several: give a list of pictures, such as list(pictures)."
-NO_HEIC = "HEIC is not read: save it as JPEG"
 
 
 class Unreadable(Exception):

@@ -9,14 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .pictures import HEIC, NO_HEIC, VIDEOS, Unreadable, as_picture
+from .endings import HEIC, NO_HEIC, PICTURES, VIDEOS
+from .pictures import Unreadable, as_picture
 from .video import read_camera, read_video
 
-__all__ = ["PICTURES", "Frame", "Source", "frames", "list_sources"]
+__all__ = ["Frame", "Source", "frames", "list_sources"]
 
-#: Files of a folder that are pictures.
-PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
-            ".pbm", ".pnm", ".jp2", ".avif", *HEIC)  # whose mend is said, so that they are not passed over in silence
 CAMERA = re.compile(r"(?:camera:)?(\d{1,3})")
 
 

@@ -164,7 +164,8 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
                              f"{accelerator.num_processes} processes x --accumulate {config.accumulate}.")
         faces = data.train
         if stage.neutral:
-            faces, _ = paired_faces(data.train), paired_faces(data.valid)
+            faces = paired_faces(data.train)
+            paired_faces(data.valid)  # refused now, not at the stage's end
         if len(faces) < stage.batch_size:
             raise InputError(f"{len(faces)} training faces do not fill a batch of {stage.batch_size} in stage "
                              f"{stage.name}: lower --{stage.batch_option}.")
