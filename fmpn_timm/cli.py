@@ -352,6 +352,7 @@ def _app(options: argparse.Namespace) -> None:
 def _faces(options: argparse.Namespace) -> "FaceSet":
     """The faces that a model is to be run on, which must be cut as it wants them."""
     from fmpn_timm.data.readers import read_faces
+    from fmpn_timm.data.splits import without_copies
     from fmpn_timm.faces import check_recipe
     from fmpn_timm.hub import recipe_of
 
@@ -360,6 +361,10 @@ def _faces(options: argparse.Namespace) -> "FaceSet":
         reader_options["rule"] = options.rule
     faces = read_faces(options.dataset, options.root, options.split, **reader_options)
     check_recipe(faces.recipe, recipe_of(options.model), options.model, options.any_recipe)
+    if options.without:
+        split, _, rule = options.without.partition(":")
+        reader_options |= {"rule": rule} if rule else {}
+        faces = without_copies(faces, read_faces(options.dataset, options.root, split, **reader_options))
     return faces
 
 
@@ -371,7 +376,9 @@ def _how(options: argparse.Namespace) -> dict:
 
 def _of(result: dict) -> str:
     """What the figures of a model on faces are of."""
-    return f"{result['dataset']} {result['split']}" + (f", {result['rule']} rule" if result["rule"] else "")
+    without = result["options"].get("without")
+    return (f"{result['dataset']} {result['split']}" + (f", {result['rule']} rule" if result["rule"] else "")
+            + (f", without {without['copies']} copies of pictures of {without['split']}" if without else ""))
 
 
 def _on_faces(commands: "Commands", name: str, run: Callable, split: str, help: str) -> argparse.ArgumentParser:
@@ -383,6 +390,8 @@ def _on_faces(commands: "Commands", name: str, run: Callable, split: str, help: 
     command.add_argument("--split", default=split, help=f"(default: {split})")
     command.add_argument("--rule", help="label rule, for FERPlus: majority (default) or argmax")
     command.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="further reader option")
+    command.add_argument("--without", metavar="SPLIT[:RULE]", help="leave out faces whose picture is in this split of "
+                         "the data set too, by this label rule of it (default: by the same)")
     command.add_argument("--flip", **FLIP)
     command.add_argument("--shared-classes", action="store_true",
                          help="leave out samples of classes the model lacks")
@@ -689,6 +698,8 @@ def _data_prepare(options: argparse.Namespace) -> None:
     from fmpn_timm.launched import is_first
 
     protocol = get_protocol(options.name, options.protocol) if options.protocol else None
+    if protocol and options.split not in (None, ["all"]):
+        raise InputError(f"--protocol {options.protocol} takes all of {options.name}: leave out --split.")
     if protocol and protocol.rule == "official":  # a row of a prepared set has one fold, and these have valid faces too
         raise InputError(f"The folds of {options.name} are its own, and a prepared set cannot hold them: train and "
                          "report on its own folder, or leave out --protocol.")
@@ -730,11 +741,13 @@ def _recipe(options: argparse.Namespace) -> "Recipe":
     given = {name: value for name, value in fields.items() if value is not None}
     if options.recipe is None:
         return Recipe(**given)
-    if given:
-        raise InputError(f"--recipe {options.recipe} says how faces are cut: leave out --{', --'.join(given)}.")
     recipe = recipe_of(options.recipe)
     if recipe is None:
         raise InputError(f"{options.recipe} does not say how its faces were cut: give --size, --margin and --weights.")
+    if recipe.detector == "dataset" and given.keys() == {"detector"}:  # photos have no landmarks of a data set
+        return replace(recipe, **given)
+    if given:
+        raise InputError(f"--recipe {options.recipe} says how faces are cut: leave out --{', --'.join(given)}.")
     return recipe
 
 

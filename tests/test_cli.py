@@ -50,6 +50,17 @@ def test_evaluate_prints_one_json_object_on_stdout(model_folder, capsys):
     assert result["flip"] is True  # as fmpn predict does
 
 
+def test_evaluate_without_what_was_learnt_from(model_folder, capsys):
+    few = ["--option", "subjects=5", "--option", "takes=1"]
+    command = ["evaluate", str(model_folder), "--dataset", "drawn", "--split", "test", *few]
+    cli.main([*command, "--without", "train"])
+    assert "without 0 copies of pictures of train" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="Every picture of drawn test is in test too"):
+        cli.main([*command, "--without", "test"])
+    with pytest.raises(SystemExit, match="rule"):
+        cli.main([*command, "--without", "train:argmax"])
+
+
 def test_evaluate_takes_a_folder_by_its_path_and_can_leave_mirror_images_out(model_folder, capsys):
     cli.main(["evaluate", str(model_folder), "--dataset", "drawn", "--split", "test", "--json", "--no-flip",
               "--option", "subjects=5", "--option", "takes=1"])
@@ -126,6 +137,14 @@ def test_faces_are_cut_as_a_model_expects_them(tmp_path, capsys, monkeypatch):
         cli.main([*prepare, model, "--size", "40", "--margin", "0"])
     with pytest.raises(SystemExit, match="does not say how its faces were cut: give --size"):
         cli.main([*prepare, f"local-dir:{_model(tmp_path / 'silent')}"])
+    of_landmarks = f"local-dir:{_model(tmp_path / 'given', Recipe('dataset', 40))}"  # which photos do not have
+    other = [*prepare[:4], str(tmp_path / "other"), "--recipe", of_landmarks]
+    with pytest.raises(SystemExit, match="Name a detector, such as yunet"):
+        cli.main(other)
+    cli.main([*other, "--detector", "yunet"])
+    capsys.readouterr()
+    cli.main(["evaluate", of_landmarks, "--dataset", "prepared", "--root", other[4], "--split", "train", "--json"])
+    assert json.loads(capsys.readouterr().out)["n"] == 3
 
 
 def test_data_prepare_and_folds(tmp_path, capsys):

@@ -88,7 +88,7 @@ def examine(
     notes = []
     whole = [_together(faces)] if splits is None and not problems and len(faces) > 1 else []
     for part in (*faces, *whole):
-        problems += _odd_counts(part, root)
+        problems += _odd_counts(part, root, name == "prepared")
     problems += _odd_subjects(faces)
     if name == "folder":
         problems += _odd_folders(Path(root), faces)
@@ -173,9 +173,9 @@ def _together(faces: Sequence[FaceSet]) -> FaceSet:
     return replace(faces[0], split="all", classes=tuple(e for e in EXPRESSIONS if e in classes), samples=samples)
 
 
-def _odd_counts(faces: FaceSet, root: Any) -> Iterator[dict[str, Any]]:
-    """Where the counts are not the published ones."""
-    wanted = published(faces.dataset, faces.split, faces.options)
+def _odd_counts(faces: FaceSet, root: Any, prepared: bool) -> Iterator[dict[str, Any]]:
+    """Where the counts are not the published ones; a prepared set lacks the faces that were not found."""
+    wanted = () if prepared else published(faces.dataset, faces.split, faces.options)
     how = swapped(faces)
     if how:
         yield _finding(root, f"the codes of {faces.split} are swapped: {how}", "Use the owner's labels unchanged.")
@@ -347,7 +347,7 @@ def _copies(looks: Sequence[_Look]) -> Iterator[tuple[dict[str, Any], bool]]:
         for look in group:
             of_split[look.split].append(look)
         for one, other in combinations(of_split, 2):
-            between[one, other].append((of_split[one][0], of_split[other][0]))
+            between[one, other] += [(of_split[one][0], look) for look in of_split[other]]
         for split, same in of_split.items():
             if len({look.sample.source for look in same}) > 1:
                 within[split].append(same)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import AlignedFace, AlignedFaces, FaceAligner
+from fmpn_timm.faces.aligner import no_landmarks
 from fmpn_timm.files import whole, write_json
 from fmpn_timm.launched import place, wait
 
@@ -33,7 +34,8 @@ __all__ = ["decode_face", "is_utf8", "prepare_faces", "read_face", "read_info", 
 
 #: Rows that are read together; small, so that a single face is read from a shard quickly.
 ROW_GROUP = 16
-BATCH = 32
+#: Pictures that are decoded and looked at together: so many, or of so many bytes (a photo of a phone has 36 million).
+BATCH, BATCH_BYTES = 32, 144_000_000
 SHOWN = 10  # faces of each class on the contact sheet
 
 
@@ -70,8 +72,9 @@ def prepare_faces(
         The split's entry in ``prepared.json``: ``samples``, ``skipped``, ``per_class``, ``shards`` ...
 
     Raises:
-        InputError: ``out`` holds a split of this name made otherwise, a file has a name that is no UTF-8,
-            ``shard_size`` or ``workers`` is out of range, or no face was found in any picture.
+        InputError: ``out`` holds a split of this name made otherwise, a file has a name that is no UTF-8, landmarks
+            that the aligner takes are not there, ``shard_size`` or ``workers`` is out of range, or no face was found
+            in any picture.
     """
     require_pyarrow()
     if shard_size < 1 or workers < 0:
@@ -84,6 +87,9 @@ def prepare_faces(
     odd = next((s.source for s, _ in everything if not is_utf8(s.source)), None)
     if odd is not None:
         raise InputError(f"{ascii(odd)}: the name of this file is no UTF-8. Rename it.")
+    unmarked = next((s.source for s, _ in everything if s.landmarks is None), None)
+    if aligner and aligner.given and unmarked is not None:  # said before anything is written
+        raise no_landmarks(unmarked)
     chunks = [everything[i:i + shard_size] for i in range(0, len(everything), shard_size)]
     paths = [out / "data" / f"{split}-{i:05d}-of-{len(chunks):05d}.parquet" for i in range(len(chunks))]
     text = json.dumps([recipe and recipe.hash, faces.classes, shard_size, aligner and (aligner.policy, aligner.missing),
@@ -163,30 +169,29 @@ def _write_shard(
     import pyarrow.parquet as pq
 
     rows, skipped = [], []
-    for i in range(0, len(chunk), BATCH):
-        for (sample, reference), found, broken in _aligned(chunk[i:i + BATCH], aligner):
-            source = relative_source(sample.source, root)
-            if found.reason:
-                skipped.append({"source": source, "reason": found.reason, "kept": bool(found), "broken": broken})
-            rows += [
-                {
-                    "image": {"bytes": _png(face.image), "path": None},
-                    "label": classes.index(sample.expression) if sample.expression in classes else -1,
-                    "expression": sample.expression,
-                    "votes": sample.votes,
-                    "subject": sample.subject,
-                    "sequence": sample.sequence,
-                    "frame": sample.frame,
-                    "reference": reference,
-                    "fold": folds.get(sample.source),
-                    "box": face.box.tolist(),
-                    "landmarks": None if face.landmarks is None else face.landmarks.tolist(),
-                    "score": face.score,
-                    "source": source,
-                    "recipe": recipe,
-                }
-                for face in found
-            ]
+    for (sample, reference), found, broken in _aligned(chunk, aligner):
+        source = relative_source(sample.source, root)
+        if found.reason:
+            skipped.append({"source": source, "reason": found.reason, "kept": bool(found), "broken": broken})
+        rows += [
+            {
+                "image": {"bytes": _png(face.image), "path": None},
+                "label": classes.index(sample.expression) if sample.expression in classes else -1,
+                "expression": sample.expression,
+                "votes": sample.votes,
+                "subject": sample.subject,
+                "sequence": sample.sequence,
+                "frame": sample.frame,
+                "reference": reference,
+                "fold": folds.get(sample.source),
+                "box": face.box.tolist(),
+                "landmarks": None if face.landmarks is None else face.landmarks.tolist(),
+                "score": face.score,
+                "source": source,
+                "recipe": recipe,
+            }
+            for face in found
+        ]
     schema = _schema(classes)
     schema = schema.with_metadata({**schema.metadata, b"fmpn.skipped": json.dumps(skipped).encode()})
     table = pa.Table.from_pylist(rows, schema=schema)
@@ -203,29 +208,42 @@ def _aligned(
         aligner: FaceAligner | None,
 ) -> Iterator[tuple[tuple[Sample, bool], AlignedFaces, bool]]:
     """Each sample with its faces, or the reason that it has none, and whether it could not be read."""
-    pictures, landmarks, broken = {}, {}, {}
-    wanted = aligner is None or aligner.given  # a detector has no use for those that the data set gives
-    for i, (sample, _) in enumerate(chunk):
-        try:
-            landmarks[i] = sample.landmarks() if wanted and sample.landmarks is not None else None
-        except InputError as error:
-            landmarks[i] = None  # as they are, faces do without
-            if aligner is not None:
-                broken[i] = AlignedFaces(reason=str(error))
-                continue
-        try:
-            pictures[i] = sample.picture()
-        except InputError as error:
-            broken[i] = AlignedFaces(reason=str(error))
-    index = list(pictures)
+    batch, pixels = [], 0
+    for pair in chunk:
+        batch.append((pair, *_read(pair[0], aligner)))
+        pixels += 0 if batch[-1][1] is None else batch[-1][1].size
+        if len(batch) == BATCH or pixels >= BATCH_BYTES:
+            yield from _aligned_batch(batch, aligner)
+            batch, pixels = [], 0
+    yield from _aligned_batch(batch, aligner)
+
+
+def _read(sample: Sample, aligner: FaceAligner | None) -> tuple[np.ndarray | None, np.ndarray | None, str]:
+    """A sample's picture, its landmarks, if the data set gives any, and the reason that it cannot be read."""
+    landmarks = None
+    try:
+        landmarks = sample.landmarks() if sample.landmarks is not None else None
+    except InputError as error:
+        if aligner is not None and aligner.given:  # a detector, or faces as they are, do without
+            return None, None, str(error)
+    try:
+        return sample.picture(), landmarks, ""
+    except InputError as error:
+        return None, None, str(error)
+
+
+def _aligned_batch(
+        batch: Sequence[tuple[tuple[Sample, bool], np.ndarray | None, np.ndarray | None, str]],
+        aligner: FaceAligner | None,
+) -> Iterator[tuple[tuple[Sample, bool], AlignedFaces, bool]]:
+    readable = [(pair[0].source, picture, landmarks) for pair, picture, landmarks, _ in batch if picture is not None]
+    names, pictures, landmarks = zip(*readable, strict=True) if readable else ((), (), ())
     if aligner is None:
-        found = [_as_is(pictures[i], landmarks[i]) for i in index]
+        found = iter([_as_is(*each) for each in zip(pictures, landmarks, strict=True)])
     else:
-        names = [chunk[i][0].source for i in index]
-        found = aligner([pictures[i] for i in index], [landmarks[i] for i in index], names)
-    found = dict(zip(index, found, strict=True)) | broken
-    for i, pair in enumerate(chunk):
-        yield pair, found[i], i in broken
+        found = iter(aligner(pictures, landmarks, names))
+    for pair, picture, _, reason in batch:
+        yield pair, next(found) if picture is not None else AlignedFaces(reason=reason), picture is None
 
 
 def _as_is(picture: np.ndarray, landmarks: np.ndarray | None) -> AlignedFaces:
@@ -367,9 +385,16 @@ def read_face(shard, row: int) -> np.ndarray:
 
 
 def decode_face(png: bytes) -> np.ndarray:
-    """A face as a shard holds it, as RGB uint8 (H, W, 3)."""
+    """A face as a shard holds it, as RGB uint8 (H, W, 3).
+
+    Raises:
+        InputError: It is damaged.
+    """
     # OpenCV decodes such small PNGs in two thirds of Pillow's time
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    face = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    if face is None:
+        raise InputError("A face in a shard is damaged: remove the shard and run the same `fmpn data prepare` again.")
+    return cv2.cvtColor(face, cv2.COLOR_BGR2RGB)
 
 
 def read_info(root: Path) -> dict[str, Any]:

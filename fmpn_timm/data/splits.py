@@ -1,13 +1,15 @@
-"""Subject-independent splits: nobody is on both sides."""
+"""Independent splits: nobody, and no picture, is on both sides."""
 
+import hashlib
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fmpn_timm.errors import InputError
 
 from .samples import FaceSet, Sample
 
-__all__ = ["split_by_subject", "subject_folds"]
+__all__ = ["split_by_subject", "subject_folds", "without_copies"]
 
 
 def _subject(sample: Sample) -> str:
@@ -51,3 +53,28 @@ def subject_folds(samples: Sequence[Sample], folds: int = 10) -> list[list[str]]
         raise InputError(f"{len(subjects)} subjects cannot make {folds} folds: ask for fewer folds.")
     bounds = [round(i * len(subjects) / folds) for i in range(folds + 1)]
     return [subjects[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def without_copies(faces: FaceSet, seen: FaceSet) -> FaceSet:
+    """The faces whose pictures, pixel by pixel, are not among others: FERPlus has faces in Valid that Train has too.
+
+    ``options`` says so (``without``: the other set's name and options, and how many faces went).
+
+    Args:
+        faces: The faces to test on.
+        seen: The faces that were learnt from.
+
+    Raises:
+        InputError: A picture is missing or broken, or none is left.
+    """
+    known = {_fingerprint(sample) for sample in seen.samples}
+    kept = tuple(sample for sample in faces.samples if _fingerprint(sample) not in known)
+    if not kept:
+        raise InputError(f"Every picture of {faces.dataset} {faces.split} is in {seen.split} too.")
+    record = {"split": seen.split, **seen.options, "copies": len(faces) - len(kept)}
+    return replace(faces, samples=kept, options={**faces.options, "without": record})
+
+
+def _fingerprint(sample: Sample) -> bytes:
+    picture = sample.picture()
+    return hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes()).digest()

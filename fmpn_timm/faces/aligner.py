@@ -11,7 +11,7 @@ from fmpn_timm.errors import InputError
 from .detectors import Detector, Faces, create_detector
 from .recipe import Recipe
 
-__all__ = ["AlignedFace", "AlignedFaces", "FaceAligner", "cut_faces"]
+__all__ = ["AlignedFace", "AlignedFaces", "FaceAligner", "cut_faces", "no_landmarks"]
 
 POLICIES, MISSING = ("largest", "all"), ("skip", "center")
 
@@ -106,7 +106,8 @@ class FaceAligner:
         Args:
             pictures: RGB uint8 (H, W, 3) of any sizes.
             landmarks: What the data set gives for each picture, (5, 2) pixels (x, y) in the order of
-                ``REFERENCE_LANDMARKS``; only a recipe with detector ``dataset`` looks at them.
+                ``REFERENCE_LANDMARKS``, or None. With a detector, policy ``largest`` takes the face that they mark,
+                whichever is the largest.
             names: Names of the pictures for messages; their numbers if None.
 
         Returns:
@@ -115,12 +116,14 @@ class FaceAligner:
         Raises:
             InputError: The recipe takes the data set's landmarks and a picture has none.
         """
+        landmarks = [None] * len(pictures) if landmarks is None else landmarks
         if self.given:
-            landmarks = [None] * len(pictures) if landmarks is None else landmarks
             names = [f"picture {i}" for i in range(len(pictures))] if names is None else names
             faces = [_given_face(*each) for each in zip(pictures, landmarks, names, strict=True)]
         else:
             faces = self.detector(pictures)
+            if self.policy == "largest":
+                faces = [_marked(*each) for each in zip(faces, landmarks, strict=True)]
         return [
             cut_faces(picture, found, self.recipe, self.policy, self.missing)
             for picture, found in zip(pictures, faces, strict=True)
@@ -164,17 +167,31 @@ def _check(policy: str, missing: str) -> None:
         raise InputError(f"Unknown choice {missing!r} for a picture without a face: {' or '.join(MISSING)}.")
 
 
+def no_landmarks(name: str) -> InputError:
+    """The error of a picture, called ``name``, whose landmarks the recipe takes and the data set does not give."""
+    return InputError(f"{name}: the recipe takes the data set's own landmarks (detector dataset), and there are none. "
+                      "Name a detector, such as yunet.")
+
+
 def _given_face(picture: np.ndarray, landmarks: np.ndarray | None, name: str) -> Faces:
     if landmarks is None:
-        raise InputError(
-            f"{name}: the recipe takes the data set's own landmarks (detector dataset), and there are none. Name a "
-            "detector, such as yunet."
-        )
+        raise no_landmarks(name)
     landmarks = np.asarray(landmarks, np.float32)
     if landmarks.shape != (5, 2):
         raise InputError(f"{name}: landmarks of shape {landmarks.shape}, expected (5, 2). Name a detector instead.")
     box = np.concatenate([landmarks.min(0), landmarks.max(0)])
     return Faces.in_picture(box, landmarks, np.ones(1), picture.shape)
+
+
+def _marked(faces: Faces, landmarks: np.ndarray | None) -> Faces:
+    """The face that a data set's landmarks mark, of those found; none if they mark none of these."""
+    if landmarks is None or not len(faces):
+        return faces
+    middle = np.asarray(landmarks, np.float32).mean(0)
+    inside = ((faces.boxes[:, :2] <= middle) & (middle <= faces.boxes[:, 2:])).all(1)
+    distance = np.linalg.norm(faces.landmarks.mean(1) - middle, axis=1)
+    nearest = np.argsort(np.where(inside, distance, np.inf))[:int(inside.any())]
+    return Faces(faces.boxes[nearest], faces.landmarks[nearest], faces.scores[nearest])
 
 
 def _center(picture: np.ndarray, recipe: Recipe) -> AlignedFace:

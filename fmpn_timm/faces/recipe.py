@@ -131,6 +131,8 @@ def check_recipe(
 ) -> None:
     """Refuse faces that were cut by another recipe than the model, or the masks, were made for.
 
+    Where those were cut by a data set's own landmarks, faces cut by those of a detector for photos are as good.
+
     Args:
         have: The recipe of the faces at hand; None if they were taken as they are.
         want: The recipe asked for; None if it is not known, and then anything goes.
@@ -149,6 +151,8 @@ def check_recipe(
             "data prepare, for a model with --recipe MODEL), or pass --any-recipe (in training --any_recipe true)."
         )
     mine, wanted = asdict(have), asdict(want)
+    if have.detector == want.photo_detector:
+        wanted["detector"] = have.detector
     differ = [f"{k} {mine[k]} instead of {wanted[k]}" for k in fields if mine[k] != wanted[k]]
     if differ:
         raise InputError(

@@ -1,5 +1,6 @@
 """The data of a run: what it learns from, selects on and reports on, and its prior masks."""
 
+import re
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -137,9 +138,33 @@ def _build_priors(config: TrainConfig, train: FaceSet, show: bool) -> MaskSet:
 def _prepare_priors(config: TrainConfig, train: FaceSet, accelerator: Accelerator) -> MaskSet | None:
     if config.arm != "fmpn":
         return None
-    show = config.progress and accelerator.is_local_main_process
-    priors = _build_priors(config, train, show) if config.priors == "build" else MaskSet.load(config.priors)
-    priors = priors.with_neutral().select(train.classes)
+    if config.priors == "build":
+        priors = _build_priors(config, train, config.progress and accelerator.is_local_main_process)
+        return priors.with_neutral().select(train.classes)
+    priors = MaskSet.load(config.priors)
+    if config.fold is not None:
+        _check_unseen(config, train, priors)
     if config.mask_box is None:
         check_recipe(train.recipe, priors.cut, f"--priors {config.priors}", config.any_recipe, FRAMING)
-    return priors
+        if priors.cut is None and accelerator.is_main_process:
+            _warn_of_framing(config.priors)
+    return priors.with_neutral().select(train.classes)
+
+
+def _check_unseen(config: TrainConfig, train: FaceSet, priors: MaskSet) -> None:
+    """Refuse masks of the same data set that were not made from the fold's training subjects."""
+    made_from, fold = re.match(r"\w*", priors.data)[0], priors.recipe.get("options", {}).get("fold")
+    of_fold = fold == config.fold or re.search(rf"\bfold {config.fold}(,| train)", priors.data)
+    same = priors.data == f"{train.dataset} {train.split}" and fold == train.options.get("fold")
+    if made_from == train.dataset and not (of_fold or same):
+        raise InputError(
+            f"--priors {config.priors} was made from {priors.data}, which has the subjects of the test side of fold "
+            f"{config.fold} in it. Build each fold's own (--priors build), or another data set's."
+        )
+
+
+@cache
+def _warn_of_framing(priors: str) -> None:
+    print(f"warning: --priors {priors} does not say how its faces were cut, so its masks are laid over whole faces. "
+          "--mask_box lays them where they belong: those of CK+, over faces as `fmpn data prepare` cuts them, with "
+          "--mask_box '[0.05, 0.12, 0.92, 0.98]'.", file=sys.stderr)

@@ -126,6 +126,14 @@ def test_same_file_in_two_splits(root, decode):
     assert "1 picture(s) of train are in test too" in problem["what"] and "d.png" in problem["what"]
 
 
+def test_every_copy_in_another_split_is_listed(root):
+    for name in ("a.png", "c.png"):
+        (root / "train/happy" / name).write_bytes((root / "test/happy/d.png").read_bytes())
+    [problem] = found(root)
+    assert "2 picture(s) of train are in test too" in problem["what"]
+    assert [Path(path).name for path in problem["paths"]] == ["a.png", "c.png"]
+
+
 def test_copies_within_a_split_are_a_note(root):
     (root / "train/happy/c.png").write_bytes((root / "train/happy/a.png").read_bytes())
     (root / "train/neutral/b.png").write_bytes((root / "train/happy/a.png").read_bytes())
@@ -286,6 +294,14 @@ def test_a_damaged_prepared_set(tmp_path):
     (tmp_path / "prepared.json").write_text('{"dataset": "ck')
     problem, = examine("prepared", tmp_path)["problems"]
     assert "prepared.json" in problem["path"] and "damaged" in problem["what"]
+
+
+def test_a_prepared_set_may_lack_faces_that_were_not_found(root, tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr(published, "PUBLISHED", (Published("folder", "train", samples=100),))
+    assert "100" in found(root, splits=["train"])[0]["what"]
+    prepare_faces(read_faces("folder", root, "train"), tmp_path / "out", progress=False)
+    assert examine("prepared", tmp_path / "out")["sound"]
 
 
 def test_several_faces_of_a_picture_are_no_picture_listed_twice(root, tmp_path):

@@ -210,6 +210,17 @@ def test_a_broken_picture_that_was_mended_is_taken(folder, tmp_path, monkeypatch
     assert (entry["samples"], entry["skipped"]) == (5, 0)
 
 
+@pytest.mark.parametrize("limit", ["BATCH", "BATCH_BYTES"])
+def test_few_pictures_at_a_time_give_the_same(folder, tmp_path, monkeypatch, limit):
+    aligner = FakeAligner(Recipe(size=16))
+    prepare_faces(folder, tmp_path / "together", aligner, progress=False)
+    monkeypatch.setattr(prepare, limit, 1)
+    prepare_faces(folder, tmp_path / "apart", aligner, progress=False)
+    together, apart = (read_faces("prepared", tmp_path / name, "train").samples for name in ("together", "apart"))
+    assert [s.source for s in together] == [s.source for s in apart]
+    assert all((a.picture() == b.picture()).all() for a, b in zip(together, apart, strict=True))
+
+
 def test_landmarks_that_nobody_asks_for_may_be_broken(folder, tmp_path):
     def broken():
         raise InputError("expected 68 lines of two numbers")

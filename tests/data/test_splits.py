@@ -1,11 +1,13 @@
-"""Tests of subject-independent splits."""
+"""Tests of independent splits."""
 
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.samples import FaceSet, Sample
-from fmpn_timm.data.splits import split_by_subject, subject_folds
+from fmpn_timm.data.splits import split_by_subject, subject_folds, without_copies
 from fmpn_timm.errors import InputError
 from tests.real import needs, real
 
@@ -98,6 +100,19 @@ def test_ten_folds_unless_asked():
 def test_fewer_subjects_than_folds():
     with pytest.raises(InputError, match="3 subjects cannot make 10 folds: ask for fewer"):
         subject_folds(face_set(["a", "b", "c"]).samples)
+
+
+def test_copies_of_what_was_learnt_from_are_left_out():
+    def showing(name: str, value: int) -> Sample:
+        return Sample(name, lambda: np.full((4, 4, 3), value, np.uint8), "fear")
+
+    learnt = FaceSet("some", "train", EXPRESSIONS, (showing("a", 1), showing("b", 2)), {"rule": "argmax"})
+    faces = replace(learnt, split="valid", samples=(showing("c", 2), showing("d", 3), showing("e", 2)), options={})
+    left = without_copies(faces, learnt)
+    assert [s.source for s in left.samples] == ["d"]
+    assert left.options == {"without": {"split": "train", "rule": "argmax", "copies": 2}}
+    with pytest.raises(InputError, match="Every picture of some valid is in train too"):
+        without_copies(replace(faces, samples=faces.samples[:1]), learnt)
 
 
 @needs(FOLDS)

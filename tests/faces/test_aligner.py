@@ -29,6 +29,16 @@ def test_largest_face_of_each_picture(pictures):
     np.testing.assert_array_equal(face.image, RECIPE.align(pictures[0], face.landmarks))
 
 
+def test_the_face_that_the_data_set_marks_is_taken_whichever_is_the_largest(pictures):
+    small = REFERENCE_LANDMARKS * 30 + (5, 5)
+    three, marks = [pictures[0], pictures[2], pictures[2]], [small, None, small - 50]
+    [face], [one], none = FaceAligner(RECIPE, Marked())(three, marks)
+    assert face.box.tolist() == [5, 5, 35, 35] and one.box[0] == 20
+    assert len(none) == 0 and none.reason == "no face was found"  # where it should be
+    both, = FaceAligner(RECIPE, Marked(), policy="all")(pictures[:1], [small])
+    assert len(both) == 2
+
+
 def test_all_faces_largest_first(pictures):
     two, none, one = FaceAligner(RECIPE, Marked(), policy="all")(pictures)
     assert [face.box[0] for face in two] == [60, 5] and len(none) == 0 and len(one) == 1

@@ -83,6 +83,9 @@ def test_another_recipe_is_refused_and_can_be_allowed():
     with pytest.raises(InputError, match="were not aligned.*--any-recipe"):
         check_recipe(None, Recipe(), "model")
     check_recipe(Recipe(size=64), Recipe(), "model", override=True)
+    check_recipe(Recipe(), Recipe("dataset"), "model")  # photos have no landmarks of a data set
+    with pytest.raises(InputError, match="detector dataset instead of yunet"):
+        check_recipe(Recipe("dataset"), Recipe(), "model")
 
 
 def test_masks_ask_for_the_framing_only():

@@ -77,6 +77,30 @@ def test_masks_are_built_as_told(config):
         prepare_data(dataclasses.replace(config, prior_options={"size": 3}), Accelerator())
 
 
+def test_masks_that_saw_tested_subjects_are_refused(config, tmp_path):
+    def run(priors) -> TrainConfig:
+        priors.save(tmp_path / "priors.safetensors")
+        return dataclasses.replace(config, priors=str(tmp_path / "priors.safetensors"), mask_box=(0, 0, 1, 1))
+
+    own = prepare_data(config, Accelerator()).priors
+    assert own.data == "drawn fold 3 train"
+    assert torch.equal(prepare_data(run(own), Accelerator()).priors.masks, own.masks)
+    for data in ("drawn all", "drawn fold 13 train", "drawn fold 3 test", "drawn, mean of 10 folds, published"):
+        with pytest.raises(InputError, match="the subjects of the test side of fold 3"):
+            prepare_data(run(dataclasses.replace(own, data=data)), Accelerator())
+    prepare_data(run(dataclasses.replace(own, data="ict all")), Accelerator())
+
+
+def test_masks_of_unknown_framing_are_told(config, tmp_path, capsys):
+    whole = prepare_data(config, Accelerator()).priors
+    dataclasses.replace(whole, data="other", recipe={}).save(tmp_path / "unknown.safetensors")
+    config = dataclasses.replace(config, priors=str(tmp_path / "unknown.safetensors"))
+    prepare_data(dataclasses.replace(config, mask_box=(0, 0, 1, 1)), Accelerator())
+    assert capsys.readouterr().err == ""
+    prepare_data(config, Accelerator())
+    assert "does not say how its faces were cut" in capsys.readouterr().err
+
+
 def test_a_share_of_the_training_subjects_leaves_the_others_as_they_are(config):
     whole = prepare_data(config, Accelerator())
     half = prepare_data(dataclasses.replace(config, train_fraction=0.5), Accelerator())
