@@ -230,7 +230,10 @@ def test_landmarks_that_nobody_asks_for_may_be_broken(folder, tmp_path):
     aligner = FakeAligner(Recipe(size=16))
     assert prepare_faces(faces, tmp_path / "found", aligner, progress=False)["samples"] == 2
     with pytest.raises(InputError, match="no face in any"):
-        prepare_faces(faces, tmp_path / "given", replace(aligner, given=True), progress=False)
+        prepare_faces(replace(faces, neutral=()), tmp_path / "given", replace(aligner, given=True), progress=False)
+    with pytest.raises(InputError, match="9.png: the recipe takes the data set's own landmarks.*there are none"):
+        prepare_faces(faces, tmp_path / "none", replace(aligner, given=True), progress=False)
+    assert not (tmp_path / "none").exists()
 
 
 def test_odd_numbers_and_names_are_refused(folder, tmp_path):
