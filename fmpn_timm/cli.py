@@ -642,7 +642,8 @@ def _add_data(commands: "Commands") -> None:
                          "(default: train, or all of what has no splits)")
     prepare.add_argument("--protocol", help="read by this protocol of the data set, and write its folds")
     prepare.add_argument("--recipe", metavar="MODEL", help="cut the faces as this model expects them, to evaluate or "
-                         "fine-tune it; in place of the four options that follow")
+                         "fine-tune it; in place of the four options that follow, but --detector for a model of a data "
+                         "set's own landmarks")
     prepare.add_argument("--detector", help="yunet (default), retinaface, mtcnn, or dataset for its landmarks")
     prepare.add_argument("--size", type=int, help="height and width of the faces in pixels (default: 112)")
     prepare.add_argument("--margin", type=float, help="added on every side, as a share of the face (default: 0)")

@@ -37,12 +37,13 @@ from .tables import arm_label, comparisons, published_sources, sort_arms, table_
 __all__ = ["Plan", "cross_validate", "report"]
 
 NOTES = """\
-Mean of folds: unweighted, over folds and then seeds, as the published figures are; pooled: over all test samples.
-95 % over folds: t interval of the folds' accuracies, each the mean of its seeds; folds share training data, so it is
-somewhat too narrow. 95 % over subjects: bootstrap that draws test subjects; it does not see that other training
-subjects would give other models. Corrected t: paired over folds, variance as of Nadeau and Bengio (2003). Wilcoxon:
-signed ranks over folds. McNemar: exact, pooled over the folds of one seed; it takes samples for independent, which
-frames of one subject are not. No p-value is corrected for the number of comparisons."""
+Mean of folds: unweighted, over folds and then seeds, as the published figures are; pooled: over all test samples. 95
+% over folds: t interval of the folds' accuracies, each the mean of its seeds; folds share training data, so it is
+somewhat too narrow. 95 % over subjects: bootstrap that draws test subjects, or faces where nobody knows whose they
+are; it does not see that other training subjects would give other models. Corrected t: paired over folds, variance
+as of Nadeau and Bengio (2003). Wilcoxon: signed ranks over folds. McNemar: exact, pooled over the folds of one seed;
+it takes samples for independent, which frames of one subject are not. No p-value is corrected for the number of
+comparisons."""
 
 #: What sets two arms apart beside the loss that one of them is named after.
 NOTE_ON_ARMS = "FMPN has a stage 1, and its mask generator then learns at generator_lr; without L_M it learns at lr."
@@ -335,6 +336,7 @@ def _measure(results: Results) -> dict[str, Any]:
         "fold_interval": _round(t_interval(list(folds.values()))),
         "pooled": _round(hits.mean()),
         "subject_interval": _round(clustered_bootstrap(hits, [s for p in said for s in p.subjects])),
+        "faces": len({(fold, s) for (*_, fold), result in results.items() for s in result.predictions.sources}),
         **{k: pooled[k] for k in ("macro_f1", "n", "per_class", "confusion", "classes")},
     }
 
@@ -398,6 +400,8 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
         selection = "the validation faces of each fold"
     network = "" if set(plan.arms) <= set(WITHOUT_BACKBONE) else f"{config['backbone']} at "
     priors = f"Prior masks: {masks}. " if "fmpn" in plan.arms else ""
+    rule = config["data_options"].get("rule")
+    count += (f", {rule} rule" if rule else "") + (", mirror images averaged" if config["flip_test"] else "")
     parts = [f"{plan.dataset}, {plan.cut}{count}, seed{'s' * (len(plan.seeds) > 1)} "
              f"{', '.join(map(str, plan.seeds))}, {network}{config['size']} pixels.\n"
              f"{priors}The epoch is selected on {selection}."]
@@ -407,7 +411,8 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
               for arm, own in config.get("per_arm", {}).items() if arm in plan.arms]
     if arms:
         parts.append("\n".join(
-            f"{arm_label(arm)}: {m['runs']} runs, {m['n']} tested faces; means of folds by seed, %: "
+            f"{arm_label(arm)}: {m['runs']} runs, {m['faces']} tested faces"
+            + (f", {m['n']} predictions" if m["n"] != m["faces"] else "") + "; means of folds by seed, %: "
             + ", ".join(f"{100 * accuracy:.2f}" for accuracy in m["seeds"].values()) for arm, m in arms.items()
         ))
     if len({tuple(m["folds"]) for m in arms.values()}) > 1:

@@ -70,7 +70,7 @@ def test_all_of_it(config, trained):
     for name in ("table.md", "table.tex", "confusion-cnn.png", "confusion-fmpn.png", "folds.png"):
         assert (config.folder / name).stat().st_size > 100, name
     assert "Prior masks: built from" in found["text"] and "10 of 10 folds, seeds 0, 1, test_resnet" in found["text"]
-    assert "FMPN: 20 runs, 640 tested faces" in found["text"]
+    assert "FMPN: 20 runs, 320 tested faces, 640 predictions" in found["text"]
 
 
 def test_parts_of_it_go_into_one_report_and_nothing_is_trained_twice(config, trained):
