@@ -17,6 +17,7 @@ PREFIX = "backbone."
 HOSTS = ("fmpn", "msca")  # names that begin so stand on a backbone and are none
 #: What a model hands on to its backbone of its own arguments.
 HANDED_ON = ("in_chans", "num_classes", "global_pool", "img_size", "drop_rate", "drop_path_rate")
+DROP_RATES = ("drop_rate", "drop_path_rate")
 ANY_BACKBONE = ("fmpn", "fmpn_lite", "msca")  # of these the caller chooses it
 
 
@@ -40,8 +41,9 @@ class OnBackbone(nn.Module):
         # timm notes on the backbone what reset_classifier and set_input_size changed in it (ViT: fc_norm).
         recorded = getattr(self.backbone, "_model_args", {})
         changed = {k: v for k, v in recorded.items() if k not in HANDED_ON}
-        if changed:
-            args["backbone_kwargs"] = {**(args.get("backbone_kwargs") or {}), **changed}
+        given = args.get("backbone_kwargs") or {}
+        if changed or given:  # drop rates are of a training, and timm saves none
+            args["backbone_kwargs"] = {k: v for k, v in {**given, **changed}.items() if k not in DROP_RATES}
         return args
 
     @property

@@ -62,7 +62,7 @@ class FMPN(OnBackbone):
         fusion_init: How the fusion net starts, ``paper`` or ``face``, see ``PriorFusion``.
         backbone_mean: Channel means the backbone expects, its own config's if None.
         backbone_std: Channel standard deviations the backbone expects, its own config's if None.
-        backbone_kwargs: Further arguments of the backbone, JSON-serialisable.
+        backbone_kwargs: Further arguments of the backbone, JSON-serialisable; its drop rates may be among them.
         pretrained_backbone: Load the backbone's own (ImageNet) weights. Never saved with the model.
         cosine_head: Classify by the angles between embedding and class centres, see ``CosineLinear``, in place of the
             backbone's linear layer.
@@ -116,22 +116,19 @@ class FMPN(OnBackbone):
         )
         self.mask_generator = generator_cls(width, blocks, **kwargs, **dd)
         self.fusion = PriorFusion(in_chans, fusion_init, **dd)
+        own = dict(global_pool=global_pool, img_size=img_size, drop_rate=drop_rate, drop_path_rate=drop_path_rate)
         self.backbone = timm.create_model(
             backbone,
             pretrained=pretrained_backbone,
             num_classes=num_classes,
-            global_pool=global_pool,
-            img_size=img_size,
-            drop_rate=drop_rate,
-            drop_path_rate=drop_path_rate,
             **dd,
-            **(backbone_kwargs or {}),
+            **{**own, **(backbone_kwargs or {})},
         )
         self.cosine_head = cosine_head
         self._settle_head()
         # Some backbones have features in another layout (Swin: NHWC); timm's tools ask the model itself.
         self.output_fmt = getattr(self.backbone, "output_fmt", "NCHW")
-        self._backbone_norm = (tuple(backbone_mean or cfg.mean), tuple(backbone_std or cfg.std))
+        self.backbone_norm = (tuple(backbone_mean or cfg.mean), tuple(backbone_std or cfg.std))
         self.register_buffer("backbone_mean", torch.empty(1, 3, 1, 1, **dd), persistent=False)
         self.register_buffer("backbone_std", torch.empty(1, 3, 1, 1, **dd), persistent=False)
         self.init_non_persistent_buffers()
@@ -139,12 +136,12 @@ class FMPN(OnBackbone):
     @torch.jit.ignore
     def init_non_persistent_buffers(self) -> None:
         """Fill the buffers that a checkpoint does not hold (after construction on the meta device and ``to_empty``)."""
-        for buffer, values in zip((self.backbone_mean, self.backbone_std), self._backbone_norm, strict=True):
+        for buffer, values in zip((self.backbone_mean, self.backbone_std), self.backbone_norm, strict=True):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
     def _saved_args(self, args: Dict[str, Any]) -> Dict[str, Any]:
         # The generator and normalisation are saved, so that no later default can change a saved model.
-        mean, std = self._backbone_norm
+        mean, std = self.backbone_norm
         return super()._saved_args(dict(args, **self.generator_args, backbone_mean=mean, backbone_std=std))
 
     @property

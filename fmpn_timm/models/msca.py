@@ -133,15 +133,14 @@ class MSCA(OnBackbone):
         self.scale = scale
         self.grad_checkpointing = False
 
+        own = dict(img_size=img_size, drop_path_rate=drop_path_rate)
         self.backbone = timm.create_model(
             backbone,
             pretrained=pretrained_backbone,
             num_classes=0,
             in_chans=in_chans,
-            img_size=img_size,
-            drop_path_rate=drop_path_rate,
             **dd,
-            **(backbone_kwargs or {}),
+            **{**own, **(backbone_kwargs or {})},
         )
         if not hasattr(self.backbone, "forward_intermediates"):
             raise ValueError(f"The timm model {backbone!r} does not give its feature maps: take another backbone.")

@@ -148,8 +148,9 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
     if config.grad_checkpointing:
         try:
             model.set_grad_checkpointing()
-        except AssertionError as error:  # timm's way to say that a model cannot
-            raise InputError(f"--grad_checkpointing: {type(model).__name__} has none; leave it out.") from error
+        except AssertionError:  # timm's way to say that a model cannot; another arm of the same comparison may
+            accelerator.print(f"warning: {type(model).__name__} has no gradient checkpointing; it trains without.",
+                              file=sys.stderr)
     _check_size(config, model)
     run = Run(config, accelerator, data, model, checkpoints, Watch(config, accelerator, data.train, interrupt))
     if state:

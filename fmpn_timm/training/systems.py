@@ -131,6 +131,10 @@ def create_model(
         if config.arm == "cnn" or isinstance(initial, MODELS[config.arm]):
             return initial
     name, kwargs = _name_and_options(config)
+    if initial is not None:  # its weights are for faces of its own mean and deviation
+        mean, std = _norm(initial)
+        own = dict(pretrained_cfg_overlay=dict(mean=mean, std=std))
+        kwargs |= own if config.arm == "msca" else dict(backbone_mean=mean, backbone_std=std)
     sized = name if config.arm in WITHOUT_BACKBONE else config.backbone
     if timm.is_model(sized) and timm.get_pretrained_cfg_value(sized, "fixed_input_size"):
         kwargs["img_size"] = config.size
@@ -170,6 +174,9 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
         raise InputError(f"--init {config.init}: after a comma stands the backbone of an FMPN that stands before it, "
                          "to be trained as --arm fmpn or no_prior.")
     alone = _initial_part(dataclasses.replace(config, init=others[0], arm="cnn"), classes)
+    if initial.backbone_norm != _norm(alone):
+        raise InputError(f"--init {config.init}: the backbones were made for faces of other mean and deviation, "
+                         f"{initial.backbone_norm} and {_norm(alone)}. Give two of one kind.")
     try:
         _load_backbone(initial.backbone, alone, initial.cosine_head)
     except RuntimeError as error:
@@ -180,7 +187,9 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
 
 def _initial_part(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     """The model of one source, and whether the configured arm can start from it."""
-    initial = load_model(config.init)
+    options = {**config.backbone_kwargs, **config.model_kwargs}
+    rates = {name: options[name] for name in ("drop_rate", "drop_path_rate") if name in options}
+    initial = load_model(config.init, **rates)  # no saved model keeps them
     _say_size(config, initial)
     known = initial.pretrained_cfg.get("label_names") or (list(classes) if initial.num_classes == len(classes) else [])
     if known != list(classes):
@@ -191,7 +200,9 @@ def _initial_part(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
         if new and known and PartialState().is_main_process:
             print(f"--init {config.init} does not know {', '.join(new)}: what tells them starts anew.", file=sys.stderr)
     if config.arm == "cnn" and isinstance(initial, FMPN):
+        mean, std = initial.backbone_norm
         initial = initial.backbone
+        initial.pretrained_cfg = dict(initial.pretrained_cfg, mean=mean, std=std)  # as it saw the fused face
         if isinstance(initial.get_classifier(), CosineLinear):  # which is no part of a plain timm model
             initial.reset_classifier(len(classes))
     fits = config.arm != "cnn" and isinstance(initial, MODELS[config.arm])
@@ -215,6 +226,11 @@ def _initial_part(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     if backbone.get("fixed_input_size") and hasattr(initial, "set_input_size"):
         initial.set_input_size(img_size=config.size)
     return initial
+
+
+def _norm(classifier: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the faces that a plain timm model takes."""
+    return tuple(classifier.pretrained_cfg["mean"]), tuple(classifier.pretrained_cfg["std"])
 
 
 def _change_classes(model: nn.Module, known: Sequence[str], classes: Sequence[str]) -> list[str]:

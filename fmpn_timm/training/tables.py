@@ -30,10 +30,6 @@ OF_MSCA = ("the abstract of Wen, Zhou, Gan, Luo, a multiscale network with chann
            "cosine loss, 2024 (of AffectNet it does not say how many classes)")
 
 
-#: How many classes the published figures are of, where a data set is read with different numbers of them.
-CLASSES = {AFFECTNET: 7}
-
-
 @dataclass(frozen=True)
 class Method:
     """A row of Table I.
@@ -44,6 +40,8 @@ class Method:
         published: Published accuracies in percent, by data set and protocol (None where there are no folds).
         source: Where they were published.
         sources: Sources of figures that come from elsewhere than ``source``.
+        classes: How many classes published figures are of, where a data set is read with different numbers of them
+            and the source says so.
         arm: The arm that is this method in our hands, if any.
     """
 
@@ -52,7 +50,13 @@ class Method:
     published: Mapping[tuple[str, str | None], float] = field(default_factory=dict)
     source: str = f"Table I of {OF_FMPN}"
     sources: Mapping[tuple[str, str | None], str] = field(default_factory=dict)
+    classes: Mapping[tuple[str, str | None], int] = field(default_factory=lambda: {AFFECTNET: 7})
     arm: str | None = None
+
+    def published_on(self, dataset: str, protocol: str | None, classes: int | None) -> float | None:
+        """The published figure; None where there is none, or it is of another number of classes."""
+        key = dataset, protocol
+        return self.published.get(key) if self.classes.get(key, classes) == classes else None
 
 
 #: In the order of Table I, whose figures these are; methods that it does not have stand before its own three arms.
@@ -66,7 +70,8 @@ METHODS = (
            sources=dict.fromkeys((OULU, BU3DFE, BP4D), f"{OF_DERL}, as recalled, not checked"), arm="derl"),
     Method("FaceNet2ExpNet", "image", {("ckplus", "fn2en-6"): 98.6, ("ckplus", "fn2en-8"): 96.8, OULU: 87.71,
                                        ("tfd", "official"): 88.9, ("sfew", None): 55.15}, OF_FN2EN, arm="fn2en"),
-    Method("MSCA", "image", {("rafdb", None): 89.63, AFFECTNET: 61.82, ("ferplus", None): 91.15}, OF_MSCA, arm="msca"),
+    Method("MSCA", "image", {("rafdb", None): 89.63, AFFECTNET: 61.82, ("ferplus", None): 91.15}, OF_MSCA, classes={},
+           arm="msca"),
     Method(ARMS["cnn"], "image", {CKPLUS: 90.78, MMI: 68.81, AFFECTNET: 60.86}, arm="cnn"),
     Method(ARMS["no_prior"], "image", {CKPLUS: 91.82, MMI: 63.10, AFFECTNET: 60.01}, arm="no_prior"),
     Method(ARMS["fmpn"], "image", {CKPLUS: 98.06, MMI: 82.74, AFFECTNET: 61.52}, arm="fmpn"),
@@ -118,7 +123,7 @@ def table_one(
         dataset: Name of the data set.
         protocol: Name of its protocol.
         latex: A LaTeX tabular (it needs the package booktabs) in place of Markdown.
-        classes: How many classes the faces have: published figures of AffectNet are of 7.
+        classes: How many classes the faces have: FMPN's published figures of AffectNet are of 7.
 
     Returns:
         Rows in the order of the paper's table; where nothing is published of the protocol, measured figures alone.
@@ -128,9 +133,9 @@ def table_one(
     methods = (*METHODS[:-len(ARMS)], *others, *METHODS[-len(ARMS):])
     header = ["method", "input", "published accuracy, %", "measured: mean of folds, %", "95 % over folds",
               "measured: pooled, %", "95 % over subjects", "measured: macro F1, %"]
-    rows, any_published, key = [], False, _key(dataset, protocol, classes)
+    rows, any_published = [], False
     for method in methods:
-        published, measured = method.published.get(key), arms.get(method.arm)
+        published, measured = method.published_on(dataset, protocol, classes), arms.get(method.arm)
         if published is None and measured is None:
             continue
         any_published |= published is not None
@@ -148,14 +153,9 @@ def table_one(
 
 def published_sources(dataset: str, protocol: str | None, classes: int | None = None) -> list[str]:
     """Where the published figures of a protocol stand; arguments as for ``table_one``."""
-    key = _key(dataset, protocol, classes)
-    return list(dict.fromkeys(m.sources.get(key, m.source) for m in METHODS if key in m.published))
-
-
-def _key(dataset: str, protocol: str | None, classes: int | None) -> tuple[str, str | None] | None:
-    """What figures are published under; None where they are of another number of classes."""
     key = dataset, protocol
-    return key if CLASSES.get(key, classes) == classes else None
+    published = (m for m in METHODS if m.published_on(*key, classes) is not None)
+    return list(dict.fromkeys(m.sources.get(key, m.source) for m in published))
 
 
 def published_table(arms: Sequence[str]) -> str:

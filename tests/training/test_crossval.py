@@ -157,7 +157,7 @@ def test_published_figures_stand_beside_their_own_samples_alone(config, options,
     plan = crossval.Plan("mmi", "fmpn", (0,), (0,), (0,), ("fmpn",), {
         **dataclasses.asdict(config), "dataset": "mmi", "data_options": options})
     measured = {"fold_mean": 0.8, "pooled": 0.8, "macro_f1": 0.8, "fold_interval": None, "subject_interval": None,
-                "runs": 1, "n": 20, "seeds": {"0": 0.8}, "folds": [0], "classes": ["neutral"] * 6}
+                "runs": 1, "n": 20, "faces": 20, "seeds": {"0": 0.8}, "folds": [0], "classes": ["neutral"] * 6}
     text = crossval._text(plan, {"arms": {"fmpn": measured}, "missing": [], "comparisons": {}})
     assert ("82.74" in text) == published and ("with other samples" in text) != published
 

@@ -78,7 +78,7 @@ def test_stage_one_trains_the_generator_alone_and_stage_two_everything(config, m
     assert seen == {"mask": {"mask_generator"}, "joint": {"mask_generator", "fusion", "backbone"}}
 
 
-def test_gradient_checkpointing_learns_from_the_same_losses(config):
+def test_gradient_checkpointing_learns_from_the_same_losses(config, capsys):
     plain = dataclasses.replace(config, mask_epochs=1, epochs=1, ema=0.0)
     saving = dataclasses.replace(plain, name="saving", grad_checkpointing=True)
     losses = []
@@ -87,8 +87,8 @@ def test_gradient_checkpointing_learns_from_the_same_losses(config):
         with open(of.folder / "summary.csv", newline="") as file:
             losses.append([float(row["train_loss"]) for row in csv.DictReader(file)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    with pytest.raises(InputError, match="--grad_checkpointing: DLA has none; leave it out"):
-        train(dataclasses.replace(saving, name="none", arm="cnn", backbone="dla46_c", size=64, load_size=64))
+    train(dataclasses.replace(saving, name="none", arm="cnn", backbone="dla46_c", size=64, load_size=64))
+    assert "warning: DLA has no gradient checkpointing; it trains without" in capsys.readouterr().err
 
 
 def test_stage_one_lowers_the_mask_loss(config):

@@ -151,6 +151,40 @@ def test_a_trained_fmpn_takes_another_backbone(config, tmp_path, teacher, cosine
     assert torch.equal(joined.get_classifier().weight, head.weight)
 
 
+def test_initial_weights_keep_the_normalisation_they_were_trained_with(config, tmp_path):
+    norm = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    overlay = dict(mean=norm[0], std=norm[1])
+    plain = timm.create_model("test_resnet", num_classes=3, pretrained_cfg_overlay=overlay)
+    save_model(plain, tmp_path / "plain", CLASSES, 32, 0.9)
+    config = dataclasses.replace(config, init=f"local-dir:{tmp_path / 'plain'}")
+    model = create_model(dataclasses.replace(config, arm="fmpn"), CLASSES, None)
+    assert model.backbone_norm == norm and torch.equal(model.backbone_mean.flatten(), torch.tensor(norm[0]))
+    cfg = create_model(dataclasses.replace(config, arm="msca"), CLASSES, None).pretrained_cfg
+    assert (cfg["mean"], cfg["std"]) == norm
+    save_model(model, tmp_path / "fmpn", CLASSES, 32, 0.9)
+    fmpn = dataclasses.replace(config, init=f"local-dir:{tmp_path / 'fmpn'}")
+    assert create_model(dataclasses.replace(fmpn, arm="cnn"), CLASSES, None).pretrained_cfg["mean"] == norm[0]
+    save_model(timm.create_model("test_resnet", num_classes=3), tmp_path / "other", CLASSES, 32, 0.9)
+    both = dataclasses.replace(fmpn, arm="fmpn", init=f"{fmpn.init},local-dir:{tmp_path / 'other'}")
+    with pytest.raises(InputError, match="faces of other mean and deviation"):
+        create_model(both, CLASSES, None)
+
+
+@pytest.mark.parametrize("arm", ["cnn", "fmpn"])
+def test_drop_rates_are_of_the_backbone_and_of_the_run(config, tmp_path, arm):
+    config = dataclasses.replace(config, arm=arm, backbone_kwargs={"drop_rate": 0.5})
+
+    def rate(config) -> float:
+        model = create_model(config, CLASSES, None)
+        save_model(model, tmp_path / "model", CLASSES, 32, 0.9)
+        return getattr(model, "backbone", model).drop_rate
+
+    assert rate(config) == 0.5
+    again = dataclasses.replace(config, init=f"local-dir:{tmp_path / 'model'}", backbone_kwargs={})
+    assert rate(again) == 0.0  # which timm's config.json does not hold
+    assert rate(dataclasses.replace(again, backbone_kwargs={"drop_rate": 0.25})) == 0.25
+
+
 def test_only_an_fmpn_takes_another_backbone(config, tmp_path, teacher):
     for arm, init in (("fmpn", f"{teacher},{teacher}"), ("cnn", f"{teacher},{teacher}")):
         with pytest.raises(InputError, match="after a comma stands the backbone of an FMPN that stands before it"):
