@@ -424,8 +424,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(result))
         return
-    print(f"{options.model} on {_of(result)}: accuracy {100 * result['accuracy']:.2f} %, "
-          f"macro F1 {100 * result['macro_f1']:.2f} %, n = {result['n']}; calibration error "
+    accuracy, macro_f1 = (" to ".join(f"{100 * end:.1f}" for end in result[f"{name}_interval"])
+                          for name in ("accuracy", "macro_f1"))
+    print(f"{options.model} on {_of(result)}: accuracy {100 * result['accuracy']:.2f} % ({accuracy}), "
+          f"macro F1 {100 * result['macro_f1']:.2f} % ({macro_f1}), n = {result['n']}; calibration error "
           f"{100 * result['ece']:.1f} %, NLL {result['nll']:.3f} at temperature {result['temperature']:g}")
     for name, row in result["per_class"].items():
         if row["n"]:

@@ -19,7 +19,7 @@ from fmpn_timm.hub import class_names
 from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet, draw_sheet
 
-from .metrics import calibration_figures, summarize, versions
+from .metrics import calibration_figures, intervals, summarize, versions
 from .processes import create_accelerator
 
 __all__ = ["Answers", "answer", "evaluate", "gathered", "joined", "leave_out_broken", "mean_masks", "predict"]
@@ -169,6 +169,7 @@ class Answers:
         classes: K class names.
         left_out: Samples by class that were left out, since the model does not know the class.
         broken: Sources of the broken pictures.
+        subjects: Whose each face is, N names; the face's source where nobody knows.
     """
 
     logits: torch.Tensor
@@ -176,6 +177,7 @@ class Answers:
     classes: tuple[str, ...]
     left_out: dict[str, int]
     broken: list[str]
+    subjects: list[str]
 
 
 def answer(
@@ -224,13 +226,14 @@ def answer(
     dataset = FaceDataset(faces, classes, model_transform(model.pretrained_cfg), stand_in=True)
     loader = accelerator.prepare(DataLoader(dataset, batch_size=batch_size, num_workers=workers))
     logits, labels = predict(model.to(accelerator.device), loader, accelerator, flip, precision=precision)
+    subjects = [s.subject or s.source for s, label in zip(faces.samples, labels.tolist(), strict=True) if label >= 0]
     logits, labels, broken = leave_out_broken(faces, logits, labels, max_broken)
     if masks_path is not None:
         of = f"{faces.dataset} {faces.split}"
         masks = mean_masks(model, loader, accelerator, classes, of, precision)
         if accelerator.is_main_process:
             draw_sheet(masks, masks_path)
-    return Answers(logits, labels, classes, unknown, broken)
+    return Answers(logits, labels, classes, unknown, broken, subjects)
 
 
 def evaluate(
@@ -251,9 +254,9 @@ def evaluate(
         options: Further arguments of ``answer``.
 
     Returns:
-        The figures of ``summarize`` and ``calibration_figures``, and what they are of: ``dataset``, ``split``,
-        ``rule``, ``temperature``, ``options``, ``flip``, ``left_out`` (samples by class), ``broken`` (sources of the
-        broken pictures), ``versions``.
+        The figures of ``summarize``, ``intervals`` and ``calibration_figures``, and what they are of: ``dataset``,
+        ``split``, ``rule``, ``temperature``, ``options``, ``flip``, ``left_out`` (samples by class), ``broken``
+        (sources of the broken pictures), ``versions``.
 
     Raises:
         InputError: As ``answer``.
@@ -264,6 +267,7 @@ def evaluate(
         "split": faces.split,
         "rule": faces.options.get("rule"),
         **summarize(answers.logits, answers.labels, answers.classes),
+        **intervals(answers.logits, answers.labels, answers.classes, answers.subjects),
         **calibration_figures(answers.logits, answers.labels, temperature),
         "temperature": temperature,
         "options": faces.options,

@@ -59,7 +59,7 @@ def folder(tmp_path):
 def answers(monkeypatch):
     """An untrained network says nothing of faces: these answers stand for its own."""
     logits, labels = honest(4000)
-    found = Answers(3 * logits, labels, EXPRESSIONS, {}, [])
+    found = Answers(3 * logits, labels, EXPRESSIONS, {}, [], [""] * len(labels))
     monkeypatch.setattr(calibration, "answer", lambda *args, **options: found)
 
 

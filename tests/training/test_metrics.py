@@ -9,7 +9,7 @@ import timm
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from fmpn_timm.training.metrics import calibration_figures, reliability, summarize, versions
+from fmpn_timm.training.metrics import calibration_figures, intervals, reliability, summarize, versions
 from fmpn_timm.version import __version__
 
 
@@ -25,6 +25,23 @@ def test_figures_of_a_small_confusion():
     assert result["per_class"]["absent"] == {"n": 0, "recall": None, "precision": None, "f1": None}
     assert result["macro_f1"] == pytest.approx((0.8 + 0.5 + 2 / 3) / 3, abs=1e-4)
     json.dumps(result)
+
+
+def test_intervals_are_of_who_was_tested():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (400,), generator=generator)
+    logits = torch.nn.functional.one_hot(labels, 4) + 0.6 * torch.randn(400, 4, generator=generator)
+    alone = intervals(logits, labels, ("a", "b", "c", "d"), [str(i) for i in range(400)])
+    accuracy = float((logits.argmax(1) == labels).float().mean())
+    half = 1.96 * math.sqrt(accuracy * (1 - accuracy) / 400)
+    assert alone["accuracy_interval"] == pytest.approx([accuracy - half, accuracy + half], abs=0.01)
+    macro_f1 = summarize(logits, labels, ("a", "b", "c", "d"))["macro_f1"]
+    low, high = alone["macro_f1_interval"]
+    assert low < macro_f1 < high and high - low == pytest.approx(2 * half, rel=0.2)
+    four_times = [str(i % 400) for i in range(1600)]  # pictures of one subject say the same
+    again = intervals(logits.repeat(4, 1), labels.repeat(4), ("a", "b", "c", "d"), four_times)
+    assert again["accuracy_interval"] == pytest.approx(alone["accuracy_interval"], abs=0.01)
+    json.dumps(again)
 
 
 def test_versions_name_what_decides_a_result():
