@@ -37,14 +37,22 @@ def main(model: str, yunet: str, picture: str) -> None:
 def find_face(image: np.ndarray, yunet: str) -> np.ndarray | None:
     """Five landmarks (5, 2) of the largest face of a BGR picture, in its pixels."""
     height, width = image.shape[:2]
-    scale = min(max(max(height, width), 192), 1024) / max(height, width)  # YuNet wants neither tiny nor huge faces
-    shape = (max(round(width * scale), 1), max(round(height * scale), 1))
-    resized = cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    found = cv2.FaceDetectorYN.create(yunet, "", shape, score_threshold=0.7).detect(resized)[1]
-    if found is None:
-        return None
-    largest = max(found, key=lambda face: face[2] * face[3])
-    return (largest[4:14].reshape(5, 2) + 0.5) * (width / shape[0], height / shape[1]) - 0.5
+    best, landmarks = 0.0, None
+    for longest in (min(max(height, width, 192), 1024), 320):  # YuNet wants neither tiny nor huge faces
+        scale = longest / max(height, width)
+        shape = (max(round(width * scale), 1), max(round(height * scale), 1))
+        resized = cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        found = cv2.FaceDetectorYN.create(yunet, "", shape, score_threshold=0.7).detect(resized)[1]
+        if found is not None:
+            largest = max(found, key=lambda face: face[2] * face[3])
+            if largest[14] > best:
+                best = largest[14]
+                landmarks = (largest[4:14].reshape(5, 2) + 0.5) * (width / shape[0], height / shape[1]) - 0.5
+            if largest[2:4].max() <= 320:
+                break  # one that fills the picture may be surer in a small copy
+        if longest <= 320:
+            break
+    return landmarks
 
 
 def cut(image: np.ndarray, landmarks: np.ndarray, recipe: dict) -> np.ndarray:

@@ -60,11 +60,12 @@ class AlignedFaces(list[AlignedFace]):
 
     Attributes:
         reason: Why there is none, or why the middle of the picture was taken; empty if a face was found.
+        surest: Best score of the faces that were found, also of those that were not taken; 0 if there is none.
     """
 
-    def __init__(self, faces: Iterable[AlignedFace] = (), reason: str = ""):
+    def __init__(self, faces: Iterable[AlignedFace] = (), reason: str = "", surest: float = 0.0):
         super().__init__(faces)
-        self.reason = reason
+        self.reason, self.surest = reason, surest
 
 
 class FaceAligner:
@@ -154,7 +155,8 @@ def cut_faces(
     if len(faces):
         number = 1 if policy == "largest" else len(faces)
         found = zip(faces.boxes[:number], faces.landmarks, faces.scores, strict=False)
-        return AlignedFaces(AlignedFace(recipe.align(picture, p), box, p, float(score)) for box, p, score in found)
+        cut = (AlignedFace(recipe.align(picture, p), box, p, float(score)) for box, p, score in found)
+        return AlignedFaces(cut, surest=float(faces.scores.max()))
     given = recipe.detector == "dataset"
     reason = "the data set's landmarks mark no face" if given else "no face was found"
     return AlignedFaces([_center(picture, recipe)] if missing == "center" else [], reason)

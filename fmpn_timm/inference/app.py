@@ -152,8 +152,9 @@ def create_app(predictor: Predictor, name: str, folder: Path) -> "gradio.Blocks"
                     file = gradio.File(label="A picture or video", file_types=_kinds(), height=150)
                     gradio.HTML(f'<p class="limits">{_limits()}</p>')
                 with gradio.Tab("Camera"):
-                    camera = gradio.Image(label="A snapshot", sources=["webcam"], type="filepath", height=300,
-                                          buttons=[])
+                    # as it comes: a snapshot that is brought to RGB is a copy of which delete_cache knows nothing
+                    camera = gradio.Image(label="A snapshot", sources=["webcam"], type="filepath", image_mode=None,
+                                          height=300, buttons=[])
                 with gradio.Accordion("Compare with a neutral face", open=False, visible=predictor.masks):
                     gradio.HTML('<p class="limits">With a picture of the same person\'s neutral face you see where the '
                                 'face really moved, beside where the model says so. In a video it is looked for, if '

@@ -31,7 +31,7 @@ __all__ = ["DEFAULT_MODEL", "Predictor", "default_recipe"]
 DEFAULT_MODEL = "fmpn_lite_resnet18_small.ferplus"
 
 ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, np.ndarray, torch.Tensor)
-#: Score of a picture's largest face below which the picture is looked at turned too, and by how much that must be
+#: Score of a picture's surest face below which the picture is looked at turned too, and by how much that must be
 #: surer. YuNet gives upright faces of photos some 0.95; of those that lie or stand on their heads it gives landmarks as
 #: if they were upright, and 0.74 to 0.91.
 SURE, SURER = 0.92, 0.03
@@ -162,14 +162,13 @@ class Predictor:
     def _upright(self, picture: np.ndarray) -> AlignedFaces:
         """The faces of a picture, or of the picture turned by quarters, where that shows a surer face."""
         best = self._align(picture)
-        score = best[0].score if best else 0.0
-        if score >= SURE:
+        if best.surest >= SURE:
             return best
         for quarters in (1, 2, 3):
             found = self._align(np.ascontiguousarray(np.rot90(picture, quarters)))
-            if found and found[0].score > score + SURER:
-                turned_back = [face.turned_back(quarters, picture.shape[:2]) for face in found]
-                best, score = AlignedFaces(turned_back, found.reason), found[0].score
+            if found.surest > best.surest + SURER:
+                turned_back = (face.turned_back(quarters, picture.shape[:2]) for face in found)
+                best = AlignedFaces(turned_back, found.reason, found.surest)
         return best
 
     def _align(self, picture: np.ndarray) -> AlignedFaces:

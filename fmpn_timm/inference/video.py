@@ -240,7 +240,7 @@ def _decoded(av: Any, container: Any) -> Iterator[VideoFrame]:
         raise Unreadable(f"its frames have {stream.width} x {stream.height} pixels, which is too much")
     start = (container.start_time or 0) / 1_000_000
     usual = 1 / float(stream.average_rate or 25)
-    number, now, shown, problem = 0, -usual, usual, ""
+    number, now, shown, problem, late = 0, -usual, usual, "", False
     frames = container.decode(stream)
     while True:
         try:
@@ -251,9 +251,13 @@ def _decoded(av: Any, container: Any) -> Iterator[VideoFrame]:
             problem = _words(error)
             break
         time = now + usual if frame.pts is None else max(float(frame.pts * frame.time_base) - start, 0.0)
-        if number and time < now:  # recordings that were joined: the clock of each begins again
+        behind = bool(number and time < now)
+        if behind and late:  # recordings that were joined: the clock of each begins again
             start -= now + usual - time
             time = now + usual
+        elif behind:  # so far one frame alone, which a damaged film shows out of its order
+            time = now + usual / 2
+        late = behind
         now, shown = time, max(float((frame.duration or 0) * (frame.time_base or 0)), usual)
         yield VideoFrame(number, now, _upright(frame, stream.sample_aspect_ratio))
         number += 1

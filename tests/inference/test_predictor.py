@@ -147,6 +147,18 @@ def test_pictures_are_not_turned_for_faces_that_are_no_surer(predictor, pictures
             np.testing.assert_array_equal(face.face, same.face)
 
 
+@pytest.mark.parametrize("policy", ["all", "largest"])
+def test_the_surest_face_decides_whether_a_picture_is_turned(model, policy):
+    def blurred_and_sharp(found):
+        faces, = Marked()(found)  # the largest first
+        return [dataclasses.replace(faces, scores=np.array([0.78, 0.94], np.float32)[:len(faces)])]
+
+    picture = marked((5, 5, 30), (60, 20, 70))
+    result = Predictor(model, detector=blurred_and_sharp, faces=policy)(picture)
+    assert [face.score for face in result.faces] == pytest.approx([0.78, 0.94][:2 if policy == "all" else 1])
+    assert result.faces[0].box.tolist() == [60, 20, 130, 90]
+
+
 def test_frames_of_a_video_are_not_turned(model):
     looked = []
     predictor = Predictor(model, detector=surer_upright(looked))

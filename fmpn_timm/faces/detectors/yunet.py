@@ -57,12 +57,14 @@ class YuNet(OpenCVDetector):
     def _detect(self, picture: np.ndarray) -> Faces:
         resized = resize_for_detection(picture, self.min_side, self.max_side)
         found = self._look(resized)
-        if not len(found) and max(resized.shape) > CLOSE_UP:  # a face that fills a large picture
+        boxes, landmarks, scores = _in_picture(found, resized, picture)
+        if max(resized.shape) > CLOSE_UP and not 0 < found[:, 2:4].max(initial=0) <= CLOSE_UP:
+            # none, or a face that fills a large picture, which is surer, if it is one, in a small copy
             resized = resize_for_detection(picture, 1, CLOSE_UP)
-            found = self._look(resized)
-        boxes = np.hstack([found[:, :2], found[:, :2] + found[:, 2:4]])
-        boxes, landmarks = scale_back(boxes, found[:, 4:14].reshape(-1, 5, 2), resized.shape, picture.shape)
-        return Faces.in_picture(boxes, landmarks, found[:, 14], picture.shape)
+            small = _in_picture(self._look(resized), resized, picture)
+            both = zip((boxes, landmarks, scores), small, strict=True)
+            boxes, landmarks, scores = _surest(*(np.concatenate(pair) for pair in both), self.nms)
+        return Faces.in_picture(boxes, landmarks, scores, picture.shape)
 
     def _look(self, picture: np.ndarray) -> np.ndarray:
         """(N, 15): box as x y width height, five landmarks, score."""
@@ -79,6 +81,28 @@ class YuNet(OpenCVDetector):
         except cv2.error as error:
             raise InputError(f"{self.path} holds no YuNet that OpenCV {cv2.__version__} can run. {MEND}") from error
         return np.zeros((0, 15), np.float32) if found is None else found
+
+
+def _in_picture(
+        found: np.ndarray,
+        resized: np.ndarray,
+        picture: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (N, 4) as x1 y1 x2 y2, landmarks (N, 5, 2) and scores (N,) in the picture of what was found in a copy."""
+    boxes = np.hstack([found[:, :2], found[:, :2] + found[:, 2:4]])
+    return *scale_back(boxes, found[:, 4:14].reshape(-1, 5, 2), resized.shape, picture.shape), found[:, 14]
+
+
+def _surest(
+        boxes: np.ndarray,
+        landmarks: np.ndarray,
+        scores: np.ndarray,
+        nms: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of faces that overlap the surest."""
+    corner_and_size = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    kept = list(cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, nms))
+    return boxes[kept], landmarks[kept], scores[kept]
 
 
 def _model_file(path: str | Path | None) -> str:

@@ -67,6 +67,20 @@ class TestYuNet(DetectorTests):
         close_up = cv2.resize(crop, None, fx=30, fy=30, interpolation=cv2.INTER_CUBIC)
         assert len(create_detector("yunet", path=YUNET, score=0.85)([close_up])[0]) == 1
 
+    def test_a_close_up_is_as_sure_as_the_photo_and_others_beside_it_stay(self, detector, photos):
+        face = detector(photos[:1])[0].boxes[0].astype(int)
+        crop = photos[0][max(face[1] - 15, 0):face[3] + 15, max(face[0] - 15, 0):face[2] + 15]
+        size = (700, 700 * crop.shape[0] // crop.shape[1])
+        close_up = cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC)
+        alone, = detector([close_up])
+        assert len(alone) == 1 and alone.scores[0] > 0.92
+        assert detector._look(close_up)[:, 14].max(initial=0) < alone.scores[0] - 0.03  # as it is
+        both = np.zeros((close_up.shape[0], 1024, 3), np.uint8)
+        both[:, :700] = close_up
+        both[:160, 780:940] = photos[1]
+        found, = detector([both])
+        assert len(found) == 2 and found.boxes[0, 2] < 700 < found.boxes[1, 0]
+
     def test_turned_photo_is_read_upright(self, detector, photos, tmp_path):
         exif = Image.Exif()
         exif[0x0112] = 6
