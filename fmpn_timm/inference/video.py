@@ -252,10 +252,9 @@ def _decoded(av: Any, container: Any) -> Iterator[VideoFrame]:
             break
         time = now + usual if frame.pts is None else max(float(frame.pts * frame.time_base) - start, 0.0)
         behind = bool(number and time < now)
-        if behind and late:  # recordings that were joined: the clock of each begins again
-            start -= now + usual - time
-            time = now + usual
-        elif behind:  # so far one frame alone, which a damaged film shows out of its order
+        if behind:  # one frame alone a damaged film shows out of its order
+            if late:  # recordings that were joined: the clock of each begins again
+                start -= now + usual / 2 - time
             time = now + usual / 2
         late = behind
         now, shown = time, max(float((frame.duration or 0) * (frame.time_base or 0)), usual)

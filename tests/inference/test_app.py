@@ -204,6 +204,8 @@ def test_it_listens_to_this_computer_alone_and_stays_here(page):
 def test_what_it_was_given_is_deleted_in_time(page):
     frequency, age = page.delete_cache
     assert frequency <= 60 and age == app.AGE <= 600
+    camera, = (block for block in page.blocks.values() if type(block).__name__ == "Image")
+    assert camera.image_mode is None  # a converted snapshot would be a copy that is never deleted
 
 
 def test_taken_port_is_said(page, predictor):

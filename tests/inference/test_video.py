@@ -6,6 +6,7 @@ import socket
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -69,6 +70,21 @@ def test_joined_recordings_go_on(tmp_path):
     frames, problem = read(tmp_path / "both.mts")
     times = np.array([frame.time for frame in frames])
     assert not problem and len(times) >= 18 and (np.diff(times) > 0).all() and times[-1] == pytest.approx(1.9, abs=0.25)
+
+
+@pytest.mark.parametrize(("given", "times"), [
+    ([0, 1, 2, 1, 3, 4], [0, 1, 2, 2.5, 3, 4]),  # a damaged film's frame out of its order
+    ([0, 1, 2, 0, 1, 2], [0, 1, 2, 2.5, 3, 4]),  # recordings that were joined
+])
+def test_times_never_go_back(given, times):
+    def frame(pts: int) -> SimpleNamespace:
+        return SimpleNamespace(pts=pts, time_base=Fraction(1, 10), duration=1, side_data={}, width=4, height=4,
+                               to_ndarray=lambda format: np.zeros((4, 4, 3), np.uint8))
+
+    stream = SimpleNamespace(width=4, height=4, average_rate=10, sample_aspect_ratio=None, duration=None)
+    container = SimpleNamespace(streams=SimpleNamespace(video=[stream]), start_time=0, duration=None,
+                                format=SimpleNamespace(name="mpegts"), decode=lambda _: map(frame, given))
+    assert [f.time for f in video._decoded(av, container)] == pytest.approx([t / 10 for t in times])
 
 
 def test_a_last_frame_that_is_held_is_no_cut(tmp_path):
