@@ -28,7 +28,8 @@ class Recipe:
         detector: Where the five landmarks come from: the name of a detector, or ``dataset`` for the data set's own.
         size: Height and width of the aligned face in pixels.
         margin: What is added around the reference frame on every side, as a share of its side.
-        reference: Where the landmarks of an aligned face lie before the margin, five (x, y) as shares of the frame.
+        reference: Where the landmarks of an aligned face lie before the margin, five (x, y) as shares of the frame,
+            counted from the middle of its first pixel, as ArcFace's template is.
         weights: Weight of each landmark in the alignment.
         interpolation: ``linear``, ``cubic`` or ``area`` (linear after averaging down to about the size, no aliasing).
         color: ``rgb``, the order of the channels, or ``grey``: the face's luma (ITU-R 601) in three equal channels, for
