@@ -23,9 +23,10 @@ def page() -> str:
     for name, command in commands(command_parser(), "fmpn"):
         parts += [f"## `{name}`", _sentence(command.description or ""), options_table(command)]
         if name == "fmpn train":
-            parts += ["Every field of a configuration file is an option, written with underscores and with a value "
-                      "(`--compile true`); those of the other commands have hyphens. `--config` names the file, or one "
-                      "that comes with the package; without it `drawn` is used.", configurations_table(),
+            parts += ["Every field of a configuration file is an option, with a value (`--compile true`), and may be "
+                      "written with hyphens as those of the other commands are (`--mask-epochs 2`). `--config` names the "
+                      "file, or one that comes with the package; without it `drawn` is used, less the splits that "
+                      "another `--dataset` has not.", configurations_table(),
                       "The defaults below hold for what neither the file nor the command line says.", config_table()]
         if name == "fmpn crossval":
             crossval = crossval_parser()

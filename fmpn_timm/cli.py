@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmpn_timm.errors import InputError
+from fmpn_timm.version import __version__
 
 if TYPE_CHECKING:
     from fmpn_timm.data.samples import FaceSet
@@ -43,9 +44,8 @@ def train_main(args: Sequence[str] | None = None, prog: str = "fmpn train") -> N
     from fmpn_timm.training import parse_config, train
     from fmpn_timm.training.config import refuse_overridden
 
-    config = parse_config(args, prog)
-
     def run() -> None:
+        config = parse_config(args, prog)
         refuse_overridden(config, args)
         summary = train(config)
         if PartialState().is_main_process:
@@ -103,6 +103,7 @@ class IntermixedParser(argparse.ArgumentParser):
 def command_parser() -> argparse.ArgumentParser:
     """The parser of the ``fmpn`` command."""
     parser = argparse.ArgumentParser(prog="fmpn", description="Facial expression recognition for timm.")
+    parser.add_argument("--version", action="version", version=f"fmpn-timm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train a model; fmpn train --help lists the options")
     commands.add_parser("crossval", help="train all folds of a protocol and test the arms against each other; "
@@ -254,8 +255,8 @@ def _add_predict(commands: "Commands") -> None:
         "predict", help="say what the faces in pictures and videos express",
         description="Find the faces in pictures and videos and say what they express. Every input gets a row, even "
                     "without a face. The exit code is 1 if any input cannot be read. The frames of a video have "
-                    "rows with their time, and its faces are followed: a track keeps its number. Without an output a "
-                    "table is printed. accelerate launch and torchrun share the inputs among processes.")
+                    "rows with their time, and its faces are followed: a track keeps its number. Where rows go to "
+                    "no file, a table is printed. accelerate launch and torchrun share the inputs among processes.")
     predict.add_argument("source", nargs="+", metavar="SRC",
                          help="picture, video, folder (with all folders in it), glob, or a camera's number, which "
                               "Ctrl-C ends")
@@ -322,6 +323,12 @@ def _predict(options: argparse.Namespace) -> None:
     if counts is None:  # the first process speaks for all
         return
     print(counts, file=sys.stderr)
+    if outputs.files or outputs.json:  # a table has said so
+        for failure in counts.failures:
+            print(f"  {failure}", file=sys.stderr)
+    for what, folder in (("drawings", outputs.draw), ("masks", outputs.masks)):
+        if folder:
+            print(f"{what} are in {folder}", file=sys.stderr)
     if counts.unread:
         sys.exit(1)
 
@@ -696,7 +703,7 @@ def _data_folds(options: argparse.Namespace) -> None:
 def _data_prepare(options: argparse.Namespace) -> None:
     from fmpn_timm.data.prepare import prepare_faces, stored_split
     from fmpn_timm.data.protocols import get_protocol
-    from fmpn_timm.data.readers import read_faces
+    from fmpn_timm.data.readers import learning_split, read_faces
     from fmpn_timm.faces import FaceAligner
     from fmpn_timm.launched import is_first
 
@@ -714,7 +721,7 @@ def _data_prepare(options: argparse.Namespace) -> None:
         sets = [protocol.read(options.root, **reader_options)]
         folds = {s.source: n for n, fold in protocol.cut(sets[0]).items() for s in fold.test.samples}
     else:
-        splits = options.split or [_learning_split(options.name, options.root)]
+        splits = options.split or [learning_split(options.name, options.root)]
         sets = [read_faces(options.name, options.root, split, **reader_options) for split in splits]
     for faces in sets:
         entry = prepare_faces(
@@ -725,14 +732,6 @@ def _data_prepare(options: argparse.Namespace) -> None:
         print(f"{options.out}, {stored_split(faces)}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
               f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "
               f"(listed in {options.out / 'skipped.csv'})")
-
-
-def _learning_split(name: str, root: str | Path | None) -> str:
-    """The split of a data set to learn from: ``train``, or all of what has no splits."""
-    from fmpn_timm.data.readers import READERS, splits_of
-
-    unknown = name not in READERS or (root is None and name != "drawn")  # reading it says so
-    return "train" if unknown or splits_of(name, root) != ("all",) else "all"
 
 
 def _recipe(options: argparse.Namespace) -> "Recipe":
@@ -855,13 +854,13 @@ def _faces_with_pairs(options: argparse.Namespace) -> "dict[Path, FaceSet]":
     """The faces to build masks of, by the file that the masks go to: of a split, or the training faces of folds."""
     from fmpn_timm.data.folds import find_folds
     from fmpn_timm.data.protocols import get_protocol
-    from fmpn_timm.data.readers import read_faces
+    from fmpn_timm.data.readers import learning_split, read_faces
 
     reader_options = _options(options.option)
     if options.fold is None:
         if options.protocol:
             return {options.out: get_protocol(options.dataset, options.protocol).read(options.root, **reader_options)}
-        split = options.split or _learning_split(options.dataset, options.root)
+        split = options.split or learning_split(options.dataset, options.root)
         return {options.out: read_faces(options.dataset, options.root, split, **reader_options)}
     folds = find_folds(options.dataset, options.root, options.protocol, reader_options)
     if options.fold == "all":

@@ -302,8 +302,10 @@ def _source(name: str) -> str | None:
         return f"local-dir:{folder}"
     try:
         source, identifier = parse_model_name(name)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    except ValueError as error:  # timm asks for a prefix, which would not help
+        repository = f"hf-hub:{name}" if name.count("/") == 1 else "hf-hub:owner/name"
+        raise InputError(f"{name} is no folder with a config.json, and no model of that name is known: give a run's "
+                         f"model/ folder, {repository} for a model on the Hub, or a name of fmpn models.") from error
     return f"{source}:{identifier}" if source else weights_source(name)
 
 

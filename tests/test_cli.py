@@ -13,6 +13,7 @@ import timm
 import torch
 from PIL import Image
 
+import fmpn_timm
 from fmpn_timm import cli, hub
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.faces import DETECTORS, Recipe
@@ -82,6 +83,7 @@ def test_evaluate_refuses_faces_of_another_recipe(model_folder, capsys):
     ("args", "message"),
     [
         (["evaluate", "local-dir:/nowhere", "--dataset", "drawn"], "/nowhere holds no config.json"),
+        (["evaluate", "runs/nowhere/model", "--dataset", "drawn"], "give a run's model/ folder"),
         (["evaluate", "fmpn_resnet18", "--dataset", "nonsense"], "Unknown data set 'nonsense'"),
         (["evaluate", "fmpn_resnet18", "--dataset", "drawn", "--rule", "majority"], "rule"),
         (["evaluate", "fmpn_resnet18", "--dataset", "ferplus", "--root", "/nowhere"], "/nowhere is not a folder"),
@@ -205,6 +207,14 @@ def test_all_of_a_set_without_splits_is_prepared(tmp_path, capsys):
 def test_priors_show_lists_the_sets_of_the_package(capsys):
     cli.main(["priors", "show"])
     assert capsys.readouterr().out.split() == ["ckplus", "drawn", "ict", "london_happiness"]
+
+
+def test_the_package_is_the_command(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    version = capsys.readouterr().out
+    ran = subprocess.run([sys.executable, "-m", "fmpn_timm", "--version"], capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout == version == f"fmpn-timm {fmpn_timm.__version__}\n"
 
 
 def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(tmp_path):

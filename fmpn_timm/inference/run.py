@@ -89,6 +89,7 @@ class Counts:
         unread: Inputs that could not be read, or not to their end.
         videos: Videos and cameras.
         frames: Their frames that were looked at.
+        failures: The first ten inputs that could not be read, and why.
     """
 
     pictures: int = 0
@@ -97,6 +98,7 @@ class Counts:
     unread: int = 0
     videos: int = 0
     frames: int = 0
+    failures: list[str] = field(default_factory=list, repr=False, compare=False)
     last: str | None = field(default=None, repr=False, compare=False)
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -112,6 +114,8 @@ class Counts:
             self.faces += sum(row["face"] is not None for row in rows)
         elif first["reason"].startswith("cannot be read"):
             self.unread += 1
+            if len(self.failures) < 10:
+                self.failures.append(f"{first['source']}: {first['reason']}")
         else:
             self.without += 1
 
@@ -142,7 +146,7 @@ def predict_sources(
 
     Args:
         given: Files, folders, globs and cameras.
-        outputs: Where results go; a table on stdout where nothing is named.
+        outputs: Where results go; a table on stdout where no rows go anywhere else.
         model: As for ``Predictor``.
         progress: Show a progress bar on stderr, if that is a terminal.
         watching: How videos and cameras are looked at.
@@ -256,7 +260,7 @@ def _writers(
         writers.append(_opened(stack, rows))
     if outputs.parquet is not None:
         writers.append(_opened(stack, ParquetRows(outputs.parquet, classes)))
-    if not writers and outputs.draw is None and outputs.masks is None:
+    if not writers:
         writers.append(_opened(stack, Table(classes, width)))
     return writers
 

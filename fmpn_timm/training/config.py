@@ -2,13 +2,14 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
+from fmpn_timm.data.readers import has_split, learning_split
 from fmpn_timm.errors import InputError
 from fmpn_timm.tasks.losses import LossName
 
@@ -64,11 +65,12 @@ class TrainConfig:
             They must be cut alike.
         protocol: Protocol that cuts the data set into folds, see ``fmpn data folds``; its first if none is named.
         fold: Fold of the protocol to report on; its other subjects are trained and selected on. None to use splits.
-        train_split: Split to train on.
-        valid_split: Split to select the best epoch on; none to hold out ``valid_fraction`` of the training subjects.
+        train_split: Split to train on, ``all`` for what has no splits.
+        valid_split: Split to select the best epoch on; ``null`` to hold out ``valid_fraction`` of the training
+            subjects.
         valid_fraction: Share of the training subjects to hold out for selection where there is no ``valid_split``.
         train_fraction: Share of the other training subjects to learn from; the rest are left out, of the masks too.
-        test_split: Split that is looked at once, at the end; none to report the selection split.
+        test_split: Split that is looked at once, at the end; ``null`` to report the selection split.
         soft_labels: Train on the raters' votes where the data set has them.
         max_broken: Largest share of the training faces whose pictures may be broken: another face of the class stands
             in for each, and ``skipped.json`` lists them. In validation and test none may be.
@@ -240,19 +242,27 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py") -> T
 
     Args:
         args: Arguments; ``sys.argv`` if None. ``--config`` takes a YAML file or the name of one that comes with the
-            package; later options override it. With another ``--dataset`` than the file's, its ``data_options`` are
-            dropped.
+            package, ``drawn`` if it is not there; later options override it. With another ``--dataset`` than the
+            file's, its ``data_options`` are dropped, training takes all of what has no splits, and where no file was
+            named, splits to select and report on that the data has not are dropped as well.
         prog: Name of the command in messages.
     """
-    args = list(sys.argv[1:] if args is None else args)
-    parser = ArgumentParser(prog=prog, description="Train any arm: FMPN and its baselines, DeRL, FN2EN or MSCA.")
-    parser.add_argument("--config", action="config", help=f"YAML file, or one of {', '.join(config_names())}")
+    args = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
+    parser = ArgumentParser(prog=prog, usage=f"{prog} [--config FILE] [--OPTION VALUE ...]",
+                            description="Train any arm: FMPN and its baselines, DeRL, FN2EN or MSCA.")
+    parser.add_argument("--config", action="config",
+                        help=f"YAML file, or one of {', '.join(config_names())}; drawn if none is named")
     parser.add_class_arguments(TrainConfig)
-    if not any(a == "--config" or a.startswith("--config=") for a in args):
+    typed = _typed(args)
+    if "config" not in typed:
         args = ["--config", "drawn", *args]
     args = _split_config(args)
-    args = [str(CONFIGS / f"{a}.yaml") if before == "--config" and a in config_names() else a
-            for before, a in zip(["", *args], args, strict=False)]
+    for i, name in enumerate(args):
+        if i and args[i - 1] == "--config" and not Path(name).is_file():
+            if name not in config_names():
+                parser.error(f"--config {name}: there is no such file, nor does one of that name come with the "
+                             f"package: {', '.join(config_names())}.")
+            args[i] = str(CONFIGS / f"{name}.yaml")
     values = parser.parse_args(args).as_dict()
     del values["config"]
     files = [part for i, part in enumerate(args) if part == "--config" or i and args[i - 1] == "--config"]
@@ -260,6 +270,12 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py") -> T
     if values["dataset"] != of_files["dataset"]:  # what files say of another data set's reader is not for this one
         values["data_options"] = {key: value for key, value in values["data_options"].items()
                                   if (key, value) not in of_files["data_options"].items()}
+        lacking = [name for name in ("train_split", "valid_split", "test_split")
+                   if name not in typed and not has_split(values["dataset"], values["root"], values[name])]
+        if "train_split" in lacking:
+            values["train_split"] = learning_split(values["dataset"], values["root"])
+        if "config" not in typed:
+            values |= {name: None for name in lacking if name != "train_split"}
     for arm, own in values["per_arm"].items():  # so that a slip in them is told as one in the others
         parser.parse_object({**values, **own, "arm": arm})
     return TrainConfig(**values)
@@ -275,7 +291,7 @@ def refuse_overridden(config: TrainConfig, args: Sequence[str] | None = None) ->
     Raises:
         InputError: Such an option was given another value than it has for the arm.
     """
-    typed = {a[2:].split("=")[0] for a in (sys.argv[1:] if args is None else args) if a.startswith("--")}
+    typed = _typed(_underscored(a) for a in (sys.argv[1:] if args is None else args))
     own = {} if "per_arm" in typed else config.per_arm.get(config.arm, {})
     lost = [f"--{name} ({json.dumps(value)})" for name, value in own.items()
             if name in typed and getattr(config, name) != value]
@@ -287,6 +303,17 @@ def refuse_overridden(config: TrainConfig, args: Sequence[str] | None = None) ->
 def config_names() -> list[str]:
     """Names of the configurations that come with the package."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def _underscored(argument: str) -> str:
+    """An option's name as the fields are called: ``--mask-epochs=2`` is ``--mask_epochs=2``."""
+    name, equals, value = argument.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
+
+
+def _typed(args: Iterable[str]) -> set[str]:
+    """Names of the options among arguments."""
+    return {a[2:].split("=")[0] for a in args if a.startswith("--")}
 
 
 def _split_config(args: list[str]) -> list[str]:

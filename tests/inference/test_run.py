@@ -73,7 +73,7 @@ def test_a_folder_of_photos(photos, model, tmp_path, capsys):
     assert captured.out == "" and "7 pictures, 7 faces, 1 without a face, 0 that cannot be read" in captured.err
 
 
-def test_every_bad_input_has_a_row_and_the_rest_goes_on(photos, model, tmp_path, monkeypatch):
+def test_every_bad_input_has_a_row_and_the_rest_goes_on(photos, model, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(DETECTORS, "yunet", MarkedPhotos)
     odd = odd_files(photos)
     whole = (photos / "0.png").read_bytes()
@@ -96,6 +96,9 @@ def test_every_bad_input_has_a_row_and_the_rest_goes_on(photos, model, tmp_path,
     drawn = {p.relative_to(tmp_path / "drawn").as_posix() for p in (tmp_path / "drawn").rglob("*") if p.is_file()}
     named = {name if name.endswith(("png", "jpg")) else f"{name}.jpg" for name in set(reasons) - set(unread)}
     assert drawn == {name.lstrip("'") for name in named}
+    told = capsys.readouterr().err
+    assert all(f"  {name}: {reason}\n" in told for name, reason in unread.items())
+    assert f"drawings are in {tmp_path / 'drawn'}\n" in told
 
 
 def test_named_files_and_globs(photos, model, tmp_path, capsys, monkeypatch):
@@ -112,6 +115,8 @@ def test_without_an_output_a_table_is_printed(photos, model, capsys):
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split() == ["source", "face", "label", "p", "notes"] and len(lines) == 8
     assert lines[0].split()[:3] == ["0.png", "0", "uncertain"] and "no face was found" in lines[1]
+    assert predict(photos, "--masks", photos.parent / "masks", model=model) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 9
 
 
 def test_all_outputs_hold_the_same(photos, model, tmp_path):

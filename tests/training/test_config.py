@@ -43,6 +43,31 @@ def test_reader_options_of_a_file_are_for_its_own_data_set(options, expected):
     assert parse_config(["--config", "derl", *options]).data_options == expected
 
 
+@pytest.mark.parametrize(("splits", "options", "expected"), [
+    ((), [], ("all", None, None)),  # class folders right under the root
+    (("train", "test"), [], ("train", None, "test")),
+    (("train", "valid", "test"), [], ("train", "valid", "test")),
+    (("train",), ["--test_split", "test"], ("train", None, "test")),  # what was asked for is not dropped: reading tells
+    (("train",), ["--config", "drawn"], ("train", "valid", "test")),  # nor what a file was named for
+])
+def test_without_a_file_splits_that_the_data_has_not_are_left_out(splits, options, expected, tmp_path):
+    for folder in [tmp_path / split / "happiness" for split in splits or ("",)]:
+        folder.mkdir(parents=True)
+    config = parse_config(["--dataset", "folder", "--root", str(tmp_path), *options])
+    assert (config.train_split, config.valid_split, config.test_split) == expected
+
+
+def test_options_may_be_typed_with_hyphens():
+    config = parse_config(["--mask-epochs", "2", "--mask-lr=-1", "--name", "a--b-c", "--data-options.size", "48"])
+    assert (config.mask_epochs, config.mask_lr, config.name, config.data_options["size"]) == (2, -1, "a--b-c", 48)
+
+
+def test_help_says_what_each_option_is(capsys):
+    with pytest.raises(SystemExit):
+        parse_config(["--help"])
+    assert "Seed of weights, data order and augmentation." in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_papers_recipe():
     config = parse_config(["--config", "paper"])
     stage1 = (config.mask_epochs, config.mask_lr, config.mask_batch_size)
@@ -110,4 +135,5 @@ def test_bad_options_of_an_arm_are_refused(own, word, capsys):
 def test_bad_options_are_refused(args, capsys):
     with pytest.raises(SystemExit):
         parse_config(args)
-    assert args[0].lstrip("-") in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert args[0].lstrip("-") in err and len(err) < 500

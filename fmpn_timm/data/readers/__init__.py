@@ -27,7 +27,7 @@ from .rafdb import read_rafdb
 from .sfew import read_sfew
 from .tfd import read_tfd
 
-__all__ = ["READERS", "read_faces", "splits_of"]
+__all__ = ["READERS", "has_split", "learning_split", "read_faces", "splits_of"]
 
 READERS = {
     "affectnet": read_affectnet,
@@ -98,6 +98,21 @@ def splits_of(dataset: str, root: str | Path | None = None) -> tuple[str, ...]:
     splits = tuple(getattr(sys.modules[reader.__module__], "SPLITS", (default,)))
     parts = tuple(s for s in splits if s != "all")
     return parts or splits
+
+
+def has_split(dataset: str, root: str | Path | None, split: str) -> bool:
+    """Whether a data set has a split; yes where only reading it can tell."""
+    return _untold(dataset, root) or split in splits_of(dataset, root)
+
+
+def learning_split(dataset: str, root: str | Path | None) -> str:
+    """The split of a data set to learn from: ``train``, or ``all`` of what has no splits."""
+    return "train" if _untold(dataset, root) or splits_of(dataset, root) != ("all",) else "all"
+
+
+def _untold(dataset: str, root: str | Path | None) -> bool:
+    """Whether there is nothing to ask for splits; reading it says what is amiss."""
+    return dataset not in READERS or (root is None and dataset != "drawn")
 
 
 def _splits_of_folder(root: Path) -> tuple[str, ...]:
