@@ -24,8 +24,8 @@ def page() -> str:
         parts += [f"## `{name}`", _sentence(command.description or ""), options_table(command)]
         if name == "fmpn train":
             parts += ["Every field of a configuration file is an option, with a value (`--compile true`), and may be "
-                      "written with hyphens as those of the other commands are (`--mask-epochs 2`). `--config` names the "
-                      "file, or one that comes with the package; without it `drawn` is used, less the splits that "
+                      "written with hyphens as those of the other commands are (`--mask-epochs 2`). `--config` names "
+                      "the file, or one that comes with the package; without it `drawn` is used, less the splits that "
                       "another `--dataset` has not.", configurations_table(),
                       "The defaults below hold for what neither the file nor the command line says.", config_table()]
         if name == "fmpn crossval":

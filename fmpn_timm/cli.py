@@ -431,10 +431,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(result))
         return
-    accuracy, macro_f1 = (" to ".join(f"{100 * end:.1f}" for end in result[f"{name}_interval"])
-                          for name in ("accuracy", "macro_f1"))
-    print(f"{options.model} on {_of(result)}: accuracy {100 * result['accuracy']:.2f} % ({accuracy}), "
-          f"macro F1 {100 * result['macro_f1']:.2f} % ({macro_f1}), n = {result['n']}; calibration error "
+
+    def figure(name: str) -> str:
+        ends = result[f"{name}_interval"]
+        return f"{100 * result[name]:.2f} %" + (f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else "")
+
+    print(f"{options.model} on {_of(result)}: accuracy {figure('accuracy')}, macro F1 {figure('macro_f1')}, "
+          f"n = {result['n']}; calibration error "
           f"{100 * result['ece']:.1f} %, NLL {result['nll']:.3f} at temperature {result['temperature']:g}")
     for name, row in result["per_class"].items():
         if row["n"]:

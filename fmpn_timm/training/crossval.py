@@ -30,7 +30,7 @@ from .figures import draw_confusion, draw_folds
 from .loop import train
 from .metrics import summarize
 from .predictions import Predictions, read_predictions
-from .statistics import clustered_bootstrap, corrected_t_test, mcnemar, t_interval, wilcoxon
+from .statistics import corrected_t_test, mcnemar, mean_interval, t_interval, wilcoxon
 from .systems import WITHOUT_BACKBONE
 from .tables import arm_label, comparisons, published_sources, sort_arms, table_one
 
@@ -335,7 +335,7 @@ def _measure(results: Results) -> dict[str, Any]:
         "fold_mean": _round(np.mean(list(folds.values()))),
         "fold_interval": _round(t_interval(list(folds.values()))),
         "pooled": _round(hits.mean()),
-        "subject_interval": _round(clustered_bootstrap(hits, [s for p in said for s in p.subjects])),
+        "subject_interval": _round(mean_interval(hits, [s for p in said for s in p.subjects])),
         "faces": len({(fold, s) for (*_, fold), result in results.items() for s in result.predictions.sources}),
         **{k: pooled[k] for k in ("macro_f1", "n", "per_class", "confusion", "classes")},
     }
@@ -373,7 +373,7 @@ def _compare(results: Results, first: str, second: str) -> dict[str, Any] | None
         "folds": t_test and {k: _round(v) for k, v in t_test._asdict().items()},
         "wilcoxon": _round(wilcoxon(folds)),
         "pooled": _round(differences.mean()),
-        "pooled_interval": _round(clustered_bootstrap(differences, subjects)),
+        "pooled_interval": _round(mean_interval(differences, subjects)),
         "mcnemar": tests,
     }
 

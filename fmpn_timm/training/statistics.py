@@ -11,17 +11,14 @@ import numpy as np
 
 from fmpn_timm.errors import InputError
 
+from .bootstrap import LEVEL, clustered_bootstrap
+
 try:
     from scipy import stats
 except ImportError:
     raise InputError('Intervals and tests need scipy: pip install "fmpn-timm[train]".') from None
 
-__all__ = ["Difference", "clustered_bootstrap", "corrected_t_test", "mcnemar", "t_interval", "wilcoxon"]
-
-#: Coverage of all intervals.
-LEVEL = 0.95
-RESAMPLES = 5000
-
+__all__ = ["Difference", "corrected_t_test", "mcnemar", "mean_interval", "t_interval", "wilcoxon"]
 
 class Difference(NamedTuple):
     """A mean difference, the ends of its interval, and the two-sided p-value of no difference."""
@@ -99,33 +96,19 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
 
 
-def clustered_bootstrap(
-        values: Sequence[float],
-        clusters: Sequence[str],
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval, 95 %, of a mean over samples, where whole clusters (subjects) are drawn.
-
-    It says how much the figure hangs on who was tested, given the trained models; how much they would vary with other
-    training subjects it does not see.
+def mean_interval(values: Sequence[float], subjects: Sequence[str]) -> tuple[float, float] | None:
+    """Interval of a mean over samples, by ``clustered_bootstrap``.
 
     Args:
         values: One value a sample, such as 1 for right and 0 for wrong.
-        clusters: Who each sample is of.
+        subjects: Who each sample is of.
 
     Returns:
-        Its ends, or None for fewer than two clusters.
+        Its ends, or None for fewer than two subjects.
     """
-    names, member = np.unique(np.asarray(clusters), return_inverse=True)
-    if len(names) < 2:
-        return None
-    sums, sizes = np.bincount(member, np.asarray(values, float)), np.bincount(member)
-    rng = np.random.default_rng(0)
-    means = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        drawn = rng.integers(len(names), size=len(names))
-        means[i] = sums[drawn].sum() / sizes[drawn].sum()
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    values = np.asarray(values, float)
+    ends = clustered_bootstrap(np.stack([values, np.ones_like(values)], 1), subjects, lambda s: (s[0] / s[1],))
+    return ends and ends[0]
 
 
 def _quantile(degrees: int) -> float:

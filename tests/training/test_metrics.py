@@ -42,6 +42,8 @@ def test_intervals_are_of_who_was_tested():
     again = intervals(logits.repeat(4, 1), labels.repeat(4), ("a", "b", "c", "d"), four_times)
     assert again["accuracy_interval"] == pytest.approx(alone["accuracy_interval"], abs=0.01)
     json.dumps(again)
+    nothing = {"accuracy_interval": None, "macro_f1_interval": None}  # one subject says nothing of others
+    assert intervals(logits, labels, ("a", "b", "c", "d"), ["she"] * 400) == nothing
 
 
 def test_versions_name_what_decides_a_result():

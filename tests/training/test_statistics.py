@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("scipy")
 
 from fmpn_timm.training.statistics import (
-    clustered_bootstrap,
     corrected_t_test,
     mcnemar,
+    mean_interval,
     t_interval,
     wilcoxon,
 )
@@ -52,10 +52,10 @@ def test_wilcoxon():
 def test_bootstrap_draws_subjects_not_samples():
     rng = np.random.default_rng(0)
     right = (rng.random(60) < 0.7).astype(float)
-    alone = clustered_bootstrap(right, [str(i) for i in range(60)])
+    alone = mean_interval(right, [str(i) for i in range(60)])
     error = math.sqrt(right.mean() * (1 - right.mean()) / 60)
     assert alone == pytest.approx((right.mean() - 1.96 * error, right.mean() + 1.96 * error), abs=0.02)
     # ten frames of each subject, all alike, are no more evidence than one
-    repeated = clustered_bootstrap(np.repeat(right, 10), [str(i) for i in range(60) for _ in range(10)])
+    repeated = mean_interval(np.repeat(right, 10), [str(i) for i in range(60) for _ in range(10)])
     assert repeated == alone
-    assert clustered_bootstrap([1, 0], ["one", "one"]) is None
+    assert mean_interval([1, 0], ["one", "one"]) is None
