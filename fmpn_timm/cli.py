@@ -706,7 +706,7 @@ def _data_folds(options: argparse.Namespace) -> None:
 def _data_prepare(options: argparse.Namespace) -> None:
     from fmpn_timm.data.prepare import prepare_faces, stored_split
     from fmpn_timm.data.protocols import get_protocol
-    from fmpn_timm.data.readers import learning_split, read_faces
+    from fmpn_timm.data.readers import learning_split, read_faces, splits_of
     from fmpn_timm.faces import FaceAligner
     from fmpn_timm.launched import is_first
 
@@ -735,6 +735,9 @@ def _data_prepare(options: argparse.Namespace) -> None:
         print(f"{options.out}, {stored_split(faces)}: {entry['samples']} faces in {len(entry['shards'])} shard(s), "
               f"{entry['skipped']} skipped, {entry['centered']} cut from the middle "
               f"(listed in {options.out / 'skipped.csv'})")
+    others = [] if protocol or options.split else [s for s in splits_of(options.name, options.root) if s not in splits]
+    if others and is_first():
+        print(f"left out, since no --split was given: {', '.join(others)} (--split {' --split '.join(others)})")
 
 
 def _recipe(options: argparse.Namespace) -> "Recipe":

@@ -34,21 +34,22 @@ def list_zoo() -> list[dict[str, Any]]:
     """All models this package registers with timm.
 
     Returns:
-        For each name, or each of its tags: ``name``, ``input_size`` (channels, height, width), ``parameters``,
-        ``gmacs`` (multiply-accumulates of one face, in 10^9), ``hf_hub_id`` (None if no weights are declared) and
-        ``weights``: where they are, ``checkout``, ``package``, ``cache`` (of the Hub), ``Hub`` (to be fetched) or
-        ``none``. Sizes are those of the trained model where its folder is on this machine, else the architecture's.
+        For each architecture and each of its trained models (``arch.tag``): ``name``, ``input_size`` (channels,
+        height, width), ``parameters``, ``gmacs`` (multiply-accumulates of one face, in 10^9), ``hf_hub_id`` (None if no
+        weights are declared) and ``weights``: where they are, ``checkout``, ``package``, ``cache`` (of the Hub),
+        ``Hub`` (to be fetched) or ``none``. Sizes are those of the trained model where its folder is on this machine, else the architecture's.
     """
-    names = timm.list_models(include_tags=True)
-    ours = [name for name in names if timm.model_entrypoint(name).__module__.startswith(__package__ + ".")]
+    listed = timm.list_models(include_tags=True)  # an architecture's own name only where no tag is trained
+    ours = [name for name in listed if timm.model_entrypoint(name).__module__.startswith(__package__ + ".")]
     sizes, rows = {}, []
-    for name in ours:
+    for name in dict.fromkeys(part for name in ours for part in (name.split(".", 1)[0], name)):
         folder = weights_folder(name)
         built = f"local-dir:{folder}" if folder else name.split(".", 1)[0]
         if built not in sizes:
             sizes[built] = _size(built)
-        rows.append({"name": name, **sizes[built], "hf_hub_id": timm.get_pretrained_cfg(name).hf_hub_id,
-                     "weights": _at_hand(name)})
+        weights = {"hf_hub_id": timm.get_pretrained_cfg(name).hf_hub_id, "weights": _at_hand(name)}
+        rows.append({"name": name, **sizes[built],
+                     **(weights if name in ours else {"hf_hub_id": None, "weights": "none"})})
     return rows
 
 

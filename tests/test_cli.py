@@ -201,7 +201,18 @@ def test_all_of_a_set_without_splits_is_prepared(tmp_path, capsys):
     for name in ("KA.HA1.29.png", "KA.NE1.26.png", "KL.HA1.158.png"):
         write_picture(tmp_path / "jaffe" / name)
     cli.main(["data", "prepare", "jaffe", str(tmp_path / "jaffe"), str(tmp_path / "out"), "--as-is"])
-    assert "3 faces in 1 shard(s)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "3 faces in 1 shard(s)" in out and "left out" not in out
+
+
+def test_splits_that_were_not_asked_for_are_named(tmp_path, capsys):
+    for split in ("train", "valid", "test"):
+        write_picture(tmp_path / "own" / split / "fear" / "1.png")
+    prepare = ["data", "prepare", "folder", str(tmp_path / "own"), str(tmp_path / "out"), "--as-is"]
+    cli.main(prepare)
+    assert "(--split test --split valid)" in capsys.readouterr().out
+    cli.main([*prepare, "--split", "valid", "--split", "test"])
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_priors_show_lists_the_sets_of_the_package(capsys):

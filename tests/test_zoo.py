@@ -25,11 +25,12 @@ def test_docs_have_the_table(rows):
 def test_sizes_are_the_models(rows):
     by_name = {row["name"]: row for row in rows}
     ours = [name for family in ("fmpn*", "derl*", "fn2en*", "msca*", "resnet18_small*")
-            for name in timm.list_models(family, include_tags=True)]
-    assert sorted(by_name) == sorted(ours)
+            for tags in (False, True) for name in timm.list_models(family, include_tags=tags)]
+    assert sorted(by_name) == sorted(set(ours))
     paper = by_name["fmpn"]  # in front of Inception v3 where no backbone is named
     model = timm.create_model("fmpn_inception_v3", device="meta")
     assert paper["parameters"] == sum(p.numel() for p in model.parameters())
+    assert {**by_name["fmpn_inception_v3"], "name": "fmpn"} == paper  # an architecture has no weights, its tags have
     for name in ("fmpn_inception_v3.ferplus", "fmpn_lite_resnet18_small.ferplus"):  # narrower than their architectures
         trained = timm.create_model(name, pretrained=True)
         assert by_name[name]["parameters"] == sum(p.numel() for p in trained.parameters())
@@ -50,7 +51,7 @@ def test_where_weights_are(monkeypatch, tmp_path, capsys):
         cli.main(["models", "--json"])
         return {row["name"]: row["weights"] for row in json.loads(capsys.readouterr().out)["models"]}
 
-    assert where() == {"fmpn_resnet18_small": "none", name: "Hub"}
+    assert where() == {"fmpn_resnet18_small": "none", "fmpn_resnet18": "none", name: "Hub"}
     monkeypatch.setattr(zoo, "try_to_load_from_cache", lambda repo, file: f"/cache/{repo}/{file}")
     assert where()[name] == "cache"
     for place, said in (("weights", "package"), ("hub", "checkout")):

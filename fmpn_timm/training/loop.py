@@ -170,6 +170,8 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
         if len(faces) < stage.batch_size:
             raise InputError(f"{len(faces)} training faces do not fill a batch of {stage.batch_size} in stage "
                              f"{stage.name}: lower --{stage.batch_option}.")
+    if config.progress:
+        accelerator.print(_begins(config, data, model, accelerator))
     if accelerator.is_main_process:  # only now: a run that is refused leaves nothing
         write_json(config.folder / "config.json", dataclasses.asdict(config))
         if data.priors is not None:
@@ -182,6 +184,16 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
         run.stage(stage, before)
         before += stage.epochs
     return run.finish()
+
+
+def _begins(config: TrainConfig, data: Data, model: nn.Module, accelerator: Accelerator) -> str:
+    """What a run is about to do, in a line."""
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    report = f", {len(data.test)} to report on" if data.test else ""
+    return (f"{config.arm} ({type(model).__name__}, {millions:.1f} M parameters) learns {len(data.classes)} classes "
+            f"from {len(data.train)} faces of {config.dataset}, {len(data.valid)} to select on{report}; "
+            f"{accelerator.device.type}{processes}, in {config.folder}")
 
 
 @dataclass

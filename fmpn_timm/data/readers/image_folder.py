@@ -93,7 +93,8 @@ def read_subjects(root: Path) -> dict[str, str | None]:
             reader = csv.DictReader(file)
             if not {"image", "subject"} <= set(reader.fieldnames or ()):
                 found = ", ".join(reader.fieldnames or ())
-                raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so.")
+                raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so, with a "
+                                 "line such as train/happiness/1.png,anna for each picture.")
             for row in reader:
                 subject = row["subject"] or None
                 if subjects.setdefault(row["image"], subject) != subject:
