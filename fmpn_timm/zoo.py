@@ -37,12 +37,13 @@ def list_zoo() -> list[dict[str, Any]]:
         For each architecture and each of its trained models (``arch.tag``): ``name``, ``input_size`` (channels,
         height, width), ``parameters``, ``gmacs`` (multiply-accumulates of one face, in 10^9), ``hf_hub_id`` (None if no
         weights are declared) and ``weights``: where they are, ``checkout``, ``package``, ``cache`` (of the Hub),
-        ``Hub`` (to be fetched) or ``none``. Sizes are those of the trained model where its folder is on this machine, else the architecture's.
+        ``Hub`` (to be fetched) or ``none``. Sizes are those of the trained model where its folder is on this machine,
+        else the architecture's.
     """
     listed = timm.list_models(include_tags=True)  # an architecture's own name only where no tag is trained
     ours = [name for name in listed if timm.model_entrypoint(name).__module__.startswith(__package__ + ".")]
     sizes, rows = {}, []
-    for name in dict.fromkeys(part for name in ours for part in (name.split(".", 1)[0], name)):
+    for name in dict.fromkeys(part for full in ours for part in (full.split(".", 1)[0], full)):
         folder = weights_folder(name)
         built = f"local-dir:{folder}" if folder else name.split(".", 1)[0]
         if built not in sizes:
