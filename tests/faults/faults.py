@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fmpn_timm.cli import _guarded
+from fmpn_timm.cli.common import guarded
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.priors import MaskSet
 from fmpn_timm.training import TrainConfig, checkpoint, train
@@ -48,7 +48,7 @@ def run(config: TrainConfig, processes: int = 1, fault: Callable[[], None] | Non
     def work(r: int) -> None:
         if fault is not None and r == rank:
             fault()
-        _guarded(lambda: train(config))
+        guarded(lambda: train(config))
 
     return in_processes(work, processes, Path(config.output) / config.name)
 

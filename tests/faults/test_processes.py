@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from fmpn_timm.cli import _guarded
+from fmpn_timm.cli.common import guarded
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.readers import read_faces
@@ -85,7 +85,7 @@ def test_who_waits_for_a_dead_process_is_told_so(tmp_path):
         place()
         if rank == 1:
             os._exit(3)
-        _guarded(lambda: prepare_faces(faces, tmp_path / "out", progress=False))
+        guarded(lambda: prepare_faces(faces, tmp_path / "out", progress=False))
 
     outcome = in_processes(work, 2, tmp_path / "log")
     assert outcome.codes[1] == 3 and outcome.codes[0], outcome.said

@@ -1,0 +1,81 @@
+"""What several commands share: how they end, options of readers, names in help."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from fmpn_timm.errors import InputError
+
+__all__ = ["FLIP", "MODEL", "Commands", "IntermixedParser", "guarded", "picture_name", "read_options"]
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+#: The arguments of an option ``--flip``.
+FLIP = dict(action=argparse.BooleanOptionalAction, default=True,
+            help="average each face and its mirror image (default)")
+#: What a model's name may be.
+MODEL = "a timm name with weights, hf-hub:owner/name or a folder"
+
+
+class IntermixedParser(argparse.ArgumentParser):
+    """Takes options between positional arguments too, of which argparse otherwise loses those after an optional one."""
+
+    _within = False  # of the method that does it, which calls the plain one in turn
+
+    def parse_known_args(self, args=None, namespace=None):
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
+
+
+def guarded(run: Callable[[], None]) -> None:
+    """Print bad input, and an interruption, as one line."""
+    try:
+        run()
+    except InputError as error:
+        # One that was raised in a data-loading process comes with that process's traceback.
+        sys.exit(f"error: {str(error).rsplit('InputError: ', 1)[-1].strip()}")
+    except OSError as error:
+        if error.filename is None:  # not about somebody's file
+            raise
+        from fmpn_timm.files import FULL
+
+        mend = "Make room" if error.errno in FULL else "Give another path, or see to who may use this one"
+        sys.exit(f"error: {error.filename}: {(error.strerror or str(error)).lower()}. {mend}, then run it again.")
+    except KeyboardInterrupt as interrupt:
+        print(f"\nInterrupted. {interrupt}", file=sys.stderr)
+        sys.exit(130)
+
+
+#: What readers and the doctor are told otherwise.
+RESERVED = ("name", "dataset", "root", "split", "splits", "decode", "progress", "threads")
+
+
+def picture_name(name: str) -> str:
+    """The name of a picture to draw; what cannot be drawn is told before the work begins."""
+    if Path(name).suffix.lower() not in (".png", ".jpg", ".jpeg", ".svg", ".pdf"):
+        raise argparse.ArgumentTypeError(f"{name}: give a picture's name, such as {Path(name).stem or 'picture'}.png")
+    return name
+
+
+def read_options(pairs: Sequence[str]) -> dict:
+    """``KEY=VALUE`` arguments; values are JSON where they can be, else text."""
+    options = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError(f"--option {pair}: give KEY=VALUE.")
+        if key in RESERVED:
+            raise InputError(f"--option {pair}: {key} is no option of a reader.")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return options
