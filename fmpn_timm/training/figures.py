@@ -1,7 +1,5 @@
 """Pictures of a run: confusion matrix, faces with what the network makes of them, embeddings; and of folds."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +7,6 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import nn
 
 from fmpn_timm.files import save_figure
 from fmpn_timm.models import FMPN, DeRL, to_grey
@@ -17,7 +14,7 @@ from fmpn_timm.models import FMPN, DeRL, to_grey
 from .metrics import Reliability
 
 __all__ = [
-    "Sheet", "draw_confusion", "draw_faces", "draw_folds", "draw_map", "draw_neutral", "draw_reliability", "sheet_of"
+    "draw_confusion", "draw_faces", "draw_folds", "draw_map", "draw_neutral", "draw_reliability"
 ]
 
 
@@ -100,30 +97,6 @@ def draw_neutral(
         rows["true neutral"] = _rgb(to_grey(batch["neutral"]))
     rows["residue"] = _heat(residue / residue.max().clamp(min=1e-6))
     _draw_rows(rows, output.logits, labels, classes, path)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """The picture of a few faces that a run ends with.
-
-    Attributes:
-        name: Name of the picture file.
-        draw: Draws it, from model, batch, labels, classes and path.
-        neutral: Whether the batch should carry neutral faces.
-    """
-
-    name: str
-    draw: Callable[..., None]
-    neutral: bool = False
-
-
-def sheet_of(model: nn.Module) -> Sheet | None:
-    """The sheet for a model of this kind, if there is one."""
-    return next((sheet for kind, sheet in SHEETS.items() if isinstance(model, kind)), None)
-
-
-#: The sheet of each kind of model.
-SHEETS = {FMPN: Sheet("masks.png", draw_faces), DeRL: Sheet("neutral.png", draw_neutral, neutral=True)}
 
 
 def _draw_rows(

@@ -35,19 +35,18 @@ from fmpn_timm.files import FULL, portable, write_json, write_text
 from fmpn_timm.hub import save_model
 from fmpn_timm.interrupt import Interrupt, ignore_signals
 from fmpn_timm.launched import lost_process
-from fmpn_timm.models import FMPN
 from fmpn_timm.priors import draw_sheet
 
 from .checkpoint import Checkpoints
 from .config import ORIGIN, TrainConfig
 from .data import Data, paired_faces, prepare_data
-from .evaluation import gathered, joined, leave_out_broken, mean_masks, predict
-from .figures import Sheet, draw_confusion, sheet_of
+from .evaluation import gathered, joined, leave_out_broken, predict
 from .guards import LossGuard, Watch, out_of_memory
 from .metrics import summarize, versions
+from .pictures import draw_pictures
 from .predictions import predictions_csv
 from .processes import create_accelerator
-from .systems import DRAWINGS, Stage, create_model, create_stages
+from .systems import Stage, create_model, create_stages
 
 __all__ = ["train"]
 
@@ -357,7 +356,7 @@ class Run:
             faces: FaceSet,
             batch_size: int,
             train: bool,
-            with_mask: bool,
+            with_mask: bool = False,
             with_neutral: bool = False,
     ) -> DataLoader:
         config = self.config
@@ -505,16 +504,30 @@ class Run:
         if self.best:
             self.checkpoints.load_best(self.best, model)
         self.evaluated = model.to(accelerator.device)
-        batch_size = config.batch_size // config.accumulate // accelerator.num_processes
 
-        def loader(faces: FaceSet) -> DataLoader:
-            return accelerator.prepare(self._loader(faces, batch_size, train=False, with_mask=False))
+        def loader(faces: FaceSet, **options: Any) -> DataLoader:
+            options = {"batch_size": config.batch_size // config.accumulate // accelerator.num_processes, **options}
+            return self._loader(faces, train=False, **options)
 
         shown = data.test or data.valid
-        logits, labels = self._predict(shown, loader(shown))
-        reported = summarize(logits, labels, data.classes)
-        valid = self._evaluate(data.valid, loader(data.valid)) if data.test is not None else reported
-        summary = {
+        logits, labels = self._predict(shown, accelerator.prepare(loader(shown)))
+        reported = valid = summarize(logits, labels, data.classes)
+        if data.test is not None:
+            valid = self._evaluate(data.valid, accelerator.prepare(loader(data.valid)))
+        summary = self._summary(shown, reported, valid)
+        draw_pictures(model, shown, data.classes, reported, loader, accelerator, config)
+        if accelerator.is_main_process:
+            self._save_model(summary)
+            said = predictions_csv(shown, logits, labels, data.classes, config.root)
+            write_text(config.folder / "predictions.csv", said)
+            write_json(config.folder / "summary.json", summary)  # last: with it the run is finished
+        accelerator.wait_for_everyone()
+        return summary
+
+    def _summary(self, shown: FaceSet, reported: dict[str, Any], valid: dict[str, Any]) -> dict[str, Any]:
+        """What ``summary.json`` says."""
+        config, data = self.config, self.data
+        return {
             "data": {"dataset": data.train.dataset, **data.train.options},
             "rule": data.train.options.get("rule"),
             "split": {"train": data.train.split, "selected on": data.valid.split, "reported on": shown.split},
@@ -527,50 +540,21 @@ class Run:
             "valid": valid,
             "recipe": data.train.recipe and data.train.recipe.as_dict(),
             "priors": data.priors and {"data": data.priors.data, "pairs": data.priors.pairs},
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
             "training_seconds": round(self.seconds),
             "versions": versions(),
             "config": dataclasses.asdict(config),
         }
-        of = f"{data.train.dataset} {summary['split']['reported on']}, seed {config.seed}"
-        if isinstance(model, FMPN):
-            masks = mean_masks(model, loader(shown), accelerator, data.classes, of, config.precision)
-        if config.arm in DRAWINGS:
-            DRAWINGS[config.arm](model, loader(shown), accelerator, data.classes, of, config)
-        if accelerator.is_main_process:
-            folder = config.folder
-            draw_confusion(reported, f"{config.name}: {config.arm}, {of}", folder / "confusion.png")
-            sheet = sheet_of(model)
-            if sheet is not None:
-                self._draw_faces(shown, sheet, folder / sheet.name)
-            if isinstance(model, FMPN):
-                draw_sheet(masks, folder / "mean_masks.png")
-            results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}
-            results["origin"] = portable({k: getattr(config, k) for k in ORIGIN})
-            save_model(model, folder / "model", data.classes, config.size, config.size / config.load_size,
-                       {"results.json": results}, data.train.recipe)
-            if data.priors is not None:
-                data.priors.save(folder / "model" / "priors.safetensors")
-            said = predictions_csv(shown, logits, labels, data.classes, config.root)
-            write_text(folder / "predictions.csv", said)
-            write_json(folder / "summary.json", summary)
-        accelerator.wait_for_everyone()
-        return summary
 
-    def _draw_faces(self, faces: FaceSet, sheet: Sheet, path: Path) -> None:
-        """Two faces of each class, evenly spread over the split; of those with a neutral face, if that is shown."""
-        with_neutral = sheet.neutral and len(faces.paired()) > 0
-        faces = faces.paired() if with_neutral else faces
-        chosen = []
-        for name in self.data.classes:
-            of_class = [s for s in faces.samples if s.expression == name]
-            chosen += of_class[:: max(len(of_class) // 2, 1)][:2]
-        with_mask = self.data.priors is not None
-        faces = dataclasses.replace(faces, samples=tuple(chosen))
-        loader = self._loader(faces, len(chosen), train=False, with_mask=with_mask, with_neutral=with_neutral)
-        batch = next(iter(loader))
-        self.model.eval()
-        sheet.draw(self.model, batch, [s.expression for s in chosen], self.data.classes, path)
+    def _save_model(self, summary: dict[str, Any]) -> None:
+        """Write the model folder, with results and masks beside the weights."""
+        config, data, folder = self.config, self.data, self.config.folder / "model"
+        results = {k: summary[k] for k in ("data", "rule", "split", "seed", "arm", "metrics", "versions")}
+        results["origin"] = portable({k: getattr(config, k) for k in ORIGIN})
+        save_model(self.model, folder, data.classes, config.size, config.size / config.load_size,
+                   {"results.json": results}, data.train.recipe)
+        if data.priors is not None:
+            data.priors.save(folder / "priors.safetensors")
 
 
 def _create_optimizer(config: TrainConfig, stage: Stage) -> torch.optim.Optimizer:

@@ -35,9 +35,8 @@ from fmpn_timm.tasks import (
 )
 
 from .config import TrainConfig
-from .embedding import draw_embeddings
 
-__all__ = ["DRAWINGS", "Stage", "create_model", "create_stages"]
+__all__ = ["Stage", "create_model", "create_stages"]
 
 #: Arms whose network stands on no timm backbone.
 WITHOUT_BACKBONE = ("derl", "fn2en")
@@ -441,7 +440,3 @@ STAGES = {
     "fn2en": _fn2en_stages,
     "msca": _classifier_stages,
 }
-
-#: What is drawn at the end of a run, by arm: a function of the best model, batches of the reported split, the
-#: accelerator, class names, what the faces are of, and the configuration. All processes call it; the main one draws.
-DRAWINGS = {"msca": draw_embeddings}

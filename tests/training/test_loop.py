@@ -14,6 +14,7 @@ import torch
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import results_of
+from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet
 from fmpn_timm.training import TrainConfig, data, loop, train
 from fmpn_timm.training.evaluation import evaluate
@@ -191,7 +192,7 @@ def test_out_of_memory_names_the_batch_size_to_try(config, monkeypatch):
     def forward(*args):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(loop.FMPN, "forward_motion", forward)
+    monkeypatch.setattr(FMPN, "forward_motion", forward)
     with pytest.raises(InputError, match="joint 1/2, with 8 faces a step.*Try 4: .*--accumulate 2, .*--batch_size 4"):
         train(dataclasses.replace(config, mask_epochs=0))
 
