@@ -27,6 +27,7 @@ from .readers import READERS, read_faces, splits_of
 from .readers.image_folder import class_folders, read_subjects
 from .readers.layout import WrongRoot
 from .samples import FaceSet, Sample
+from .splits import fingerprint
 
 __all__ = ["examine", "lines"]
 
@@ -297,7 +298,7 @@ def _look_at(sample: Sample, split: str, size: int | None, hashed: bool, decode:
             picture = sample.picture()
             constant = bool((picture == picture[:1, :1]).all())
             if size is None:
-                key = hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes()).digest()
+                key = fingerprint(picture)
             outside = sample.landmarks is not None and _outside(sample.landmarks(), picture)
     except InputError as error:
         return _Look(sample, split, _from_error(error, sample.source))

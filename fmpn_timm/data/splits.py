@@ -5,11 +5,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from fmpn_timm.errors import InputError
 
 from .samples import FaceSet, Sample
 
-__all__ = ["split_by_subject", "subject_folds", "without_copies"]
+__all__ = ["fingerprint", "split_by_subject", "subject_folds", "without_copies"]
 
 
 def _subject(sample: Sample) -> str:
@@ -67,14 +69,14 @@ def without_copies(faces: FaceSet, seen: FaceSet) -> FaceSet:
     Raises:
         InputError: A picture is missing or broken, or none is left.
     """
-    known = {_fingerprint(sample) for sample in seen.samples}
-    kept = tuple(sample for sample in faces.samples if _fingerprint(sample) not in known)
+    known = {fingerprint(sample.picture()) for sample in seen.samples}
+    kept = tuple(sample for sample in faces.samples if fingerprint(sample.picture()) not in known)
     if not kept:
         raise InputError(f"Every picture of {faces.dataset} {faces.split} is in {seen.split} too.")
     record = {"split": seen.split, **seen.options, "copies": len(faces) - len(kept)}
     return replace(faces, samples=kept, options={**faces.options, "without": record})
 
 
-def _fingerprint(sample: Sample) -> bytes:
-    picture = sample.picture()
+def fingerprint(picture: np.ndarray) -> bytes:
+    """A hash of a picture's pixels and shape: equal for copies, whatever files they lie in."""
     return hashlib.blake2b(repr(picture.shape).encode() + picture.tobytes()).digest()

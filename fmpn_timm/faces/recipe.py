@@ -15,7 +15,6 @@ from .alignment import REFERENCE_LANDMARKS, align_face, similarity_transform
 
 __all__ = ["FRAMING", "Recipe", "check_recipe"]
 
-FIELDS = ("detector", "size", "margin", "reference", "weights", "interpolation", "color")
 #: What decides where a face lies in its picture.
 FRAMING = ("margin", "reference")
 
@@ -121,6 +120,9 @@ class Recipe:
     def frame(self) -> np.ndarray:
         """Where the landmarks of an aligned face lie, margin included, as shares of its side: (5, 2)."""
         return (np.asarray(self.reference) + self.margin) / (1 + 2 * self.margin)
+
+
+FIELDS = tuple(Recipe.__dataclass_fields__)
 
 
 def check_recipe(
