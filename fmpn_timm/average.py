@@ -2,7 +2,9 @@
 
 `Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference time`
 (Wortsman et al., ICML 2022) - https://arxiv.org/abs/2203.05482. It works for models that were trained on from the same
-weights, such as one run and a run that went on from it; the mean of others is of no use.
+weights, such as one run and a run that went on from it; the mean of others is of no use. That holds for each part: of
+FMPN runs that began with one backbone, each with a new mask generator, the mean has good classes and flat masks. Give
+it to ``--init`` as the backbone behind the generator and fusion net of one of them.
 """
 
 import shutil

@@ -92,7 +92,10 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def add_average(commands: Commands) -> None:
-    average = commands.add_parser("average", help="average the weights of models, one trained on from another")
+    average = commands.add_parser(
+        "average", help="average the weights of models, one trained on from another",
+        description="Average the weights of models. All parts of them must come from the same weights: "
+                    "mask generators that began anew average to flat masks.")
     average.add_argument("models", nargs="+", metavar="MODEL", help=MODEL)
     average.add_argument("--out", type=Path, required=True, help="model folder to write")
     average.set_defaults(run=_average)
