@@ -62,16 +62,19 @@ def descent(summary: dict) -> str:
     run = summary.get("config") or summary.get("origin", {})
     parts = []
     if run.get("init"):
-        parts.append(f"starts from {' and '.join(_weights(name, 'init') for name in run['init'].split(','))}")
+        parts.append(f"starts from {_weights(run['init'], 'init')}")
     elif run.get("pretrained_backbone"):
         parts.append("starts from the backbone's ImageNet weights")
     if run.get("teacher"):
-        parts.append(f"is taught by {' and '.join(_weights(name, 'teacher') for name in run['teacher'].split(','))}")
+        parts.append(f"is taught by {_weights(run['teacher'], 'teacher')}")
     return f"It {' and '.join(parts)}" if parts else ""
 
 
-def _weights(name: str, option: str) -> str:
-    return f"the weights of another run (`--{option}`)" if name.startswith("local-dir:") else f"`{name}`"
+def _weights(names: str, option: str) -> str:
+    """What weights these are, names after commas; a folder of one's own says nothing to others."""
+    said = (f"the weights of another run (`--{option}`)" if name.startswith("local-dir:") else f"`{name}`"
+            for name in names.split(","))
+    return " and ".join(dict.fromkeys(said))
 
 
 def title_of(dataset: str) -> str:
