@@ -48,9 +48,10 @@ def list_zoo() -> list[dict[str, Any]]:
         built = f"local-dir:{folder}" if folder else name.split(".", 1)[0]
         if built not in sizes:
             sizes[built] = _size(built)
-        weights = {"hf_hub_id": timm.get_pretrained_cfg(name).hf_hub_id, "weights": _at_hand(name)}
-        rows.append({"name": name, **sizes[built],
-                     **(weights if name in ours else {"hf_hub_id": None, "weights": "none"})})
+        row = {"name": name, **sizes[built], "hf_hub_id": None, "weights": "none"}
+        if name in ours:
+            row |= {"hf_hub_id": timm.get_pretrained_cfg(name).hf_hub_id, "weights": _at_hand(name)}
+        rows.append(row)
     return rows
 
 

@@ -13,9 +13,7 @@ from fmpn_timm.models import FMPN, DeRL, to_grey
 
 from .metrics import Reliability
 
-__all__ = [
-    "draw_confusion", "draw_faces", "draw_folds", "draw_map", "draw_neutral", "draw_reliability"
-]
+__all__ = ["draw_confusion", "draw_faces", "draw_folds", "draw_map", "draw_neutral", "draw_reliability"]
 
 
 def draw_confusion(metrics: dict[str, Any], title: str, path: str | Path) -> None:

@@ -61,7 +61,7 @@ def intervals(
         labels: torch.Tensor,
         classes: tuple[str, ...],
         subjects: Sequence[str],
-) -> dict[str, tuple[float, float] | None]:
+) -> dict[str, list[float] | None]:
     """How much accuracy and macro F1 hang on who was tested, by ``clustered_bootstrap``, 1,000 times.
 
     Args:

@@ -51,10 +51,9 @@ def draw_pictures(
         masks = mean_masks(model, accelerator.prepare(loader(faces)), accelerator, classes, of, config.precision)
         if main:
             draw_sheet(masks, folder / "mean_masks.png")
-    if isinstance(model, FMPN) and main:
-        some = _some_of_each(faces, classes)
-        batch = next(iter(loader(some, batch_size=len(some), with_mask=True)))
-        draw_faces(model, batch, [s.expression for s in some.samples], classes, folder / "masks.png")
+            some = _some_of_each(faces, classes)
+            batch = next(iter(loader(some, batch_size=len(some), with_mask=True)))
+            draw_faces(model, batch, [s.expression for s in some.samples], classes, folder / "masks.png")
     if isinstance(model, DeRL) and main:
         paired = len(faces.paired()) > 0
         some = _some_of_each(faces.paired() if paired else faces, classes)
