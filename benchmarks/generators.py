@@ -25,6 +25,7 @@ from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import write_text
 from fmpn_timm.hub import load_model
+from fmpn_timm.markdown import markdown_table
 from fmpn_timm.training.crossval import cross_validate, report
 from fmpn_timm.training.statistics import corrected_t_test
 from fmpn_timm.zoo import model_size
@@ -128,7 +129,7 @@ def _by_seed(values: Mapping[Key, float]) -> list[float]:
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     header = ["generator", "runs", "parameters, M", "GMAC a face", "L_M on held-out faces", "accuracy, %",
               "macro F1, %", "above the backbone, points", "above the paper's, points"]
-    lines = [header, ["---"] * len(header)]
+    lines = []
     for row in rows:
         lines.append([
             row["generator"], str(row["runs"]), f"{row['parameters'] / 1e6:.2f}", f"{row['gmacs']:.3f}",
@@ -136,7 +137,7 @@ def _text(rows: Sequence[Mapping[str, Any]]) -> str:
             _spread(row["accuracy"], 100, ".1f"), _spread(row["macro_f1"], 100, ".1f"),
             *(_told(row["gain"].get(other), row["runs"]) for other in (BACKBONE, "paper")),
         ])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(header, lines)
 
 
 def _told(gain: Mapping[str, Any] | None, runs: int) -> str:

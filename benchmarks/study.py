@@ -26,6 +26,7 @@ from benchmarks.variants import Key, asked_for, fold_gains, without_root
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import save_figure, write_text
+from fmpn_timm.markdown import markdown_table
 from fmpn_timm.training.crossval import cross_validate, report
 from fmpn_timm.training.statistics import corrected_t_test
 from fmpn_timm.training.tables import arm_label
@@ -177,12 +178,12 @@ def _row(
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     header = ["varied", "value", "runs an arm", *(f"{arm_label(arm)}, %" for arm in ARMS),
               *(f"{arm_label(a)} - {arm_label(b)}, points" for a, b in PAIRS)]
-    lines = [header, ["---"] * len(header)]
+    lines = []
     for row in rows:
         means = ["" if row[arm] is None else f"{100 * row[arm]:.1f}" for arm in ARMS]
         lines.append([row["varied"], row["value"], str(row["runs"]), *means,
                       *(_difference(row[f"{a} - {b}"]) for a, b in PAIRS)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(header, lines)
 
 
 def _difference(found: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
 from fmpn_timm.data.transforms import load_size_of
 from fmpn_timm.files import portable
+from fmpn_timm.markdown import markdown_table
 from fmpn_timm.terms import DATA, FREE, datasets, descent, terms, title_of
 from fmpn_timm.training.config import INDIFFERENT, TrainConfig, config_names, parse_config
 
@@ -281,19 +282,20 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
     run, samples = summary.get("config"), summary.get("samples", {})
     beside = [title_of(data["dataset"]) + (f" ({data['samples']:,} faces)" if "samples" in data else "")
               for data in summary["data"].get("also", ())]
-    lines = [f"| data | {', and beside it '.join([title_of(summary['data']['dataset']), *beside])} |"]
+    rows = [("data", ", and beside it ".join([title_of(summary["data"]["dataset"]), *beside]))]
     options = {k: v for k, v in summary["data"].items() if k != "dataset"}
     if options:
-        lines.append(f"| data options | `{json.dumps(options)}` |")
-    lines += [f"| {k} | {v} |" for k, v in summary["split"].items()]
+        rows.append(("data options", f"`{json.dumps(options)}`"))
+    rows += summary["split"].items()
     if samples:
         said = {"train": "learnt from", "valid": "selected on", "test": "reported on"}
-        lines.append(f"| faces | {', '.join(f'{said[k]} {v:,}' for k, v in samples.items() if v)} |")
-    lines += [f"| {k} | {summary[k]} |" for k in ("seed", "arm", "best_epoch", "parameters", "training_seconds")
-              if k in summary and (summary[k] or k == "seed")]  # a run of no epochs has no best one
-    lines += [f"| {k} | {v} |" for k, v in summary.get("versions", {}).items()]
-    text = "## Training\n\n| | |\n|---|---|\n" + "\n".join(lines).replace("best_epoch", "best epoch").replace(
-        "training_seconds", "training, s")
+        rows.append(("faces", ", ".join(f"{said[k]} {v:,}" for k, v in samples.items() if v)))
+    titles = {"seed": "seed", "arm": "arm", "best_epoch": "best epoch", "parameters": "parameters",
+              "training_seconds": "training, s"}
+    rows += [(title, summary[k]) for k, title in titles.items()
+             if k in summary and (summary[k] or k == "seed")]  # a run of no epochs has no best one
+    rows += summary.get("versions", {}).items()
+    text = "## Training\n\n" + markdown_table(["", ""], [[k, str(v)] for k, v in rows])
     if run:
         text += f"\n\n```bash\n{training_command(run)}\n```"
         if descent(summary):
@@ -307,10 +309,10 @@ def _figures(repo_id: str, config: dict, summary: dict, files: Collection[str]) 
     m, what, seed = summary["metrics"], _what(summary), summary.get("seed", "not recorded")
     scores = f"accuracy **{100 * m['accuracy']:.2f} %**, macro F1 **{100 * m['macro_f1']:.2f} %**, n = {m['n']}"
     error = 100 * math.sqrt(m["accuracy"] * (1 - m["accuracy"]) / max(m["n"], 1))
-    lines = []
+    rows = []
     for name, row in m["per_class"].items():
         figures = (f"{row[k]:.3f}" if row[k] is not None else "" for k in ("recall", "precision", "f1"))
-        lines.append(f"| {name} | {row['n']} | {' | '.join(figures)} |")
+        rows.append([name, str(row["n"]), *figures])
     picture = "\n\n![Confusion matrix](confusion.png)" if "confusion.png" in files else ""
     return f"""\
 ## Figures
@@ -318,9 +320,7 @@ def _figures(repo_id: str, config: dict, summary: dict, files: Collection[str]) 
 {what[0].upper()}{what[1:]}: {scores}, pooled over all faces; one seed ({seed}), standard error of the accuracy
 {error:.1f} points. More in `results.json`.
 
-| class | n | recall | precision | F1 |
-|---|---|---|---|---|
-""" + "\n".join(lines) + picture
+{markdown_table(["class", "n", "recall", "precision", "F1"], rows)}{picture}"""
 
 
 def _calibration(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:

@@ -8,9 +8,10 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
+from .markdown import markdown_table
 from .models._published import weights_source
 
-__all__ = ["CHECKOUT", "PACKAGED", "list_zoo", "markdown_table", "model_size", "weights_folder"]
+__all__ = ["CHECKOUT", "PACKAGED", "list_zoo", "model_size", "models_table", "weights_folder"]
 
 #: Of a checkout of the repository: one folder ``<arch>.<tag>`` for each trained model, exactly as it is published.
 CHECKOUT = Path(__file__).resolve().parent.parent / "hub"
@@ -55,16 +56,16 @@ def list_zoo() -> list[dict[str, Any]]:
     return rows
 
 
-def markdown_table(rows: list[dict[str, Any]]) -> str:
+def models_table(rows: list[dict[str, Any]]) -> str:
     """The models as docs/models.md shows them: the same on every machine."""
-    lines = ["| name | input | parameters, M | GMACs | weights |", "|---|---|---|---|---|"]
+    lines = []
     for row in rows:
-        side, hub = row["input_size"][-1], row["hf_hub_id"]
+        hub = row["hf_hub_id"]
         places = ["in the package"] if (PACKAGED / row["name"]).is_dir() else []
         weights = ", ".join(places + ([f"[{hub}](https://huggingface.co/{hub})"] if hub else []))
-        figures = f"{row['parameters'] / 1e6:.2f} | {row['gmacs']:.2f}"
-        lines.append(f"| `{row['name']}` | {side} | {figures} | {weights} |")
-    return "\n".join(lines)
+        lines.append([f"`{row['name']}`", str(row["input_size"][-1]), f"{row['parameters'] / 1e6:.2f}",
+                      f"{row['gmacs']:.2f}", weights])
+    return markdown_table(["name", "input", "parameters, M", "GMACs", "weights"], lines)
 
 
 def model_size(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def rows():
 
 def test_docs_have_the_table(rows):
     table = MODELS.read_text().partition("<!-- models -->\n")[2].partition("\n<!-- /models -->")[0]
-    assert table == zoo.markdown_table(rows), "fmpn models --markdown prints the new one"
+    assert table == zoo.models_table(rows), "fmpn models --markdown prints the new one"
 
 
 def test_sizes_are_the_models(rows):

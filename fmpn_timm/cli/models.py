@@ -20,13 +20,13 @@ def add_models(commands: Commands) -> None:
 
 
 def _models(options: argparse.Namespace) -> None:
-    from fmpn_timm.zoo import list_zoo, markdown_table
+    from fmpn_timm.zoo import list_zoo, models_table
 
     rows = list_zoo()
     if options.json:
         print(json.dumps({"models": rows}))
     elif options.markdown:
-        print(markdown_table(rows))
+        print(models_table(rows))
     else:
         width = max(len(row["name"]) for row in rows)
         print(f"{'name':{width}}  input  parameters    GMACs  weights")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fmpn_timm.data.protocols import OF_DERL, OF_FMPN, OF_FN2EN
+from fmpn_timm.markdown import markdown_table
 
 __all__ = [
     "ARMS",
@@ -105,7 +106,7 @@ def arms_table(summaries: dict[str, dict[str, Any]]) -> str:
     ]
     of = (f"{first['data']['dataset']}, {first['split']['reported on']}{rule}, n = {first['metrics']['n']}, "
           f"{first['config']['backbone']}, seed {first['seed']}")
-    return f"{of}\n\n{_markdown(header, rows)}"
+    return f"{of}\n\n{markdown_table(header, rows)}"
 
 
 def table_one(
@@ -148,7 +149,7 @@ def table_one(
         rows.append(row)
     if not any_published:
         header, *rows = ([row[0], *row[3:]] for row in (header, *rows))
-    return (_latex if latex else _markdown)(header, rows)
+    return (_latex if latex else markdown_table)(header, rows)
 
 
 def published_sources(dataset: str, protocol: str | None, classes: int | None = None) -> list[str]:
@@ -164,7 +165,7 @@ def published_table(arms: Sequence[str]) -> str:
         [m.label, dataset, protocol or "-", f"{accuracy:.2f}", m.sources.get((dataset, protocol), m.source)]
         for m in METHODS if m.arm in arms for (dataset, protocol), accuracy in m.published.items()
     ]
-    return _markdown(["method", "data set", "protocol", "published accuracy, %", "source"], rows)
+    return markdown_table(["method", "data set", "protocol", "published accuracy, %", "source"], rows)
 
 
 def costs_table(costs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -180,7 +181,7 @@ def costs_table(costs: Mapping[str, Mapping[str, Any]]) -> str:
          f"{c['training_seconds']:.0f}", f"{c['parameters'] / 1e6:.2f}", f"{c['gmacs']:.3f}",
          f"{c['images_per_second']:.0f}"] for arm, c in costs.items()
     ]
-    return _markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def comparisons(pairs: Sequence[Mapping[str, Any]], latex: bool = False) -> str:
@@ -208,7 +209,7 @@ def comparisons(pairs: Sequence[Mapping[str, Any]], latex: bool = False) -> str:
             _interval(pair["pooled_interval"], signed=True),
             f"{_p(mcnemar['p'])} (seed {mcnemar['seed']})",
         ])
-    return (_latex if latex else _markdown)(header, rows)
+    return (_latex if latex else markdown_table)(header, rows)
 
 
 def _percent(share: float) -> str:
@@ -224,11 +225,6 @@ def _interval(ends: tuple[float, float] | None, signed: bool = False) -> str:
 
 def _p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    first, *others = (f"| {' | '.join(cells)} |" for cells in (header, *rows))
-    return "\n".join([first, "|---" * len(header) + "|", *others])
 
 
 def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
