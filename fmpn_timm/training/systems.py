@@ -122,14 +122,21 @@ def create_model(
     if {config.model_kwargs.get("in_chans", 3), config.backbone_kwargs.get("in_chans", 3)} != {3}:
         raise InputError("Faces are loaded as RGB, grey ones too: leave in_chans out of --model_kwargs and "
                          "--backbone_kwargs.")
-    initial = None
+    initial = front = None
     if config.init is not None:
-        for source in config.init.split(","):
-            check_recipe(recipe, recipe_of(source), f"--init {source}", config.any_recipe)
-        initial = _initial_model(config, classes)
-        if config.arm == "cnn" or isinstance(initial, MODELS[config.arm]):
-            return initial
+        *fronts, source = sources = config.init.split(",")
+        for each in sources:
+            check_recipe(recipe, recipe_of(each), f"--init {each}", config.any_recipe)
+        if fronts:
+            front = _initial_front(config, fronts)
+            initial = _initial_model(dataclasses.replace(config, init=source, arm="cnn"), classes)
+        else:
+            initial = _initial_model(config, classes)
+            if config.arm == "cnn" or isinstance(initial, MODELS[config.arm]):
+                return initial
     name, kwargs = _name_and_options(config)
+    if front is not None:
+        kwargs |= front.generator_args
     if initial is not None:  # its weights are for faces of its own mean and deviation
         mean, std = _norm(initial)
         own = dict(pretrained_cfg_overlay=dict(mean=mean, std=std))
@@ -144,7 +151,10 @@ def create_model(
             if isinstance(model, MSCA):
                 initial.prune_intermediate_layers(model.indices, prune_norm=True)  # as MSCA has it
             _load_backbone(model.backbone, initial, needs_cosines(config.loss) and not isinstance(model, MSCA))
-        if isinstance(getattr(model, "mask_generator", None), BasisMaskGenerator):
+        if front is not None:
+            model.mask_generator.load_state_dict(front.mask_generator.state_dict())
+            model.fusion.load_state_dict(front.fusion.state_dict())
+        elif isinstance(getattr(model, "mask_generator", None), BasisMaskGenerator):
             model.mask_generator.set_masks(_masks_to_mix(config, masks))
         return model
     except InputError:
@@ -160,32 +170,19 @@ def create_model(
         raise InputError(f"{name}: {error} Check --size, --model_kwargs, --backbone and --backbone_kwargs.") from error
 
 
+def _initial_front(config: TrainConfig, sources: Sequence[str]) -> FMPN:
+    """The FMPN of ``--init FMPN,BACKBONE``, whose mask generator and fusion net stand before any backbone."""
+    front = load_model(sources[0]) if len(sources) == 1 and config.arm in ("fmpn", "no_prior") else None
+    if not isinstance(front, FMPN):
+        raise InputError(f"--init {config.init}: before a comma stands an FMPN, to be trained as --arm fmpn or "
+                         "no_prior, and after it a backbone.")
+    _say_size(dataclasses.replace(config, init=sources[0]), front)
+    _check_generator(config, front)
+    return front
+
+
 def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
-    """The model of ``--init``: one of the configured arm, or a plain classifier for its backbone.
-
-    A second source, after a comma, gives an FMPN its backbone.
-    """
-    first, *others = config.init.split(",")
-    initial = _initial_part(dataclasses.replace(config, init=first), classes)
-    if not others:
-        return initial
-    if len(others) > 1 or not isinstance(initial, FMPN):
-        raise InputError(f"--init {config.init}: after a comma stands the backbone of an FMPN that stands before it, "
-                         "to be trained as --arm fmpn or no_prior.")
-    alone = _initial_part(dataclasses.replace(config, init=others[0], arm="cnn"), classes)
-    if initial.backbone_norm != _norm(alone):
-        raise InputError(f"--init {config.init}: the backbones were made for faces of other mean and deviation, "
-                         f"{initial.backbone_norm} and {_norm(alone)}. Give two of one kind.")
-    try:
-        _load_backbone(initial.backbone, alone, initial.cosine_head)
-    except RuntimeError as error:
-        raise InputError(f"--init {config.init}: the backbones were made with different --backbone_kwargs. Give two of "
-                         "one kind.") from error
-    return initial
-
-
-def _initial_part(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
-    """The model of one source, and whether the configured arm can start from it."""
+    """The model of ``--init``: one of the configured arm, or a plain classifier for its backbone."""
     options = {**config.backbone_kwargs, **config.model_kwargs}
     rates = {name: options[name] for name in ("drop_rate", "drop_path_rate") if name in options}
     initial = load_model(config.init, **rates)  # no saved model keeps them
@@ -213,11 +210,7 @@ def _initial_part(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     if config.arm in WITHOUT_BACKBONE:
         return initial
     if isinstance(initial, FMPN):
-        own = {name: value for name, value in initial.generator_args.items() if name != "generator_kwargs"}
-        others = [name for name, value in own.items() if getattr(config, name) not in (None, value)]
-        if others:
-            mend = " ".join(f"--{name} {own[name]}" for name in others)
-            raise InputError(f"--init {config.init} has a mask generator of its own: give {mend}.")
+        _check_generator(config, initial)
     backbone = getattr(initial, "backbone", initial).pretrained_cfg
     if backbone["architecture"] != config.backbone.partition(".")[0]:
         raise InputError(f"--init {config.init}: its weights are not of --backbone {config.backbone}, but of "
@@ -225,6 +218,15 @@ def _initial_part(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     if backbone.get("fixed_input_size") and hasattr(initial, "set_input_size"):
         initial.set_input_size(img_size=config.size)
     return initial
+
+
+def _check_generator(config: TrainConfig, fmpn: FMPN) -> None:
+    """Refuse a mask generator other than that of the initial weights."""
+    own = {name: value for name, value in fmpn.generator_args.items() if name != "generator_kwargs"}
+    others = [name for name, value in own.items() if getattr(config, name) not in (None, value)]
+    if others:
+        mend = " ".join(f"--{name} {own[name]}" for name in others)
+        raise InputError(f"--init {config.init} has a mask generator of its own: give {mend}.")
 
 
 def _norm(classifier: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -137,18 +137,30 @@ def test_another_mask_generator_than_that_of_the_initial_weights_is_refused(conf
     assert create_model(config, CLASSES, None).generator_args["generator_width"] == 4
 
 
-@pytest.mark.parametrize("cosine", [False, True])
-def test_a_trained_fmpn_takes_another_backbone(config, tmp_path, teacher, cosine):
-    trained, options = timm.create_model(teacher, pretrained=True), dict(generator="lite", generator_width=4)
-    model = timm.create_model("fmpn", backbone="test_resnet", num_classes=3, cosine_head=cosine, **options)
+@pytest.mark.parametrize("behind", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("generator", ["paper", "lite", "basis"])
+def test_a_trained_fmpn_takes_another_backbone(config, tmp_path, teacher, generator, behind):
+    trained, masks = timm.create_model(teacher, pretrained=True), torch.rand(3, 36, 36)
+    options = dict(generator=generator, generator_width=4, generator_blocks=2)
+    kwargs = {} if generator == "paper" else {"stride": 8}
+    model = timm.create_model("fmpn", backbone=behind, num_classes=3, img_size=32 if behind == "test_vit" else None,
+                              **options, generator_kwargs=kwargs)
+    torch.nn.init.normal_(model.fusion.head.weight)
+    if generator == "basis":
+        model.mask_generator.set_masks(torch.rand(3, 32, 32))
     save_model(model, tmp_path / "fmpn", CLASSES, 32, 0.9)
     init = f"local-dir:{tmp_path / 'fmpn'},{teacher}"
-    config = dataclasses.replace(config, arm="fmpn", init=init, **options, generator_blocks=None)
-    joined = create_model(config, CLASSES, None)
-    assert torch.equal(joined.mask_generator.head.weight, model.mask_generator.head.weight)
-    assert torch.equal(joined.backbone.conv1[0].weight, trained.conv1[0].weight)
-    head = model.get_classifier() if cosine else trained.fc
-    assert torch.equal(joined.get_classifier().weight, head.weight)
+    config = dataclasses.replace(config, arm="fmpn", init=init, **dict(options, generator_blocks=None))
+
+    joined = create_model(config, CLASSES, None, masks).eval()
+
+    faces = torch.rand(2, 3, 32, 32)
+    assert torch.equal(joined.motion_mask(faces), model.eval().motion_mask(faces))
+    assert torch.equal(joined.forward_motion(faces).fused_face, model.forward_motion(faces).fused_face)
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in joined.backbone.state_dict().items())
+    save_model(joined, tmp_path / "joined", CLASSES, 32, 0.9)
+    again = timm.create_model(f"local-dir:{tmp_path / 'joined'}", pretrained=True).eval()
+    assert torch.equal(again(faces), joined(faces))
 
 
 def test_initial_weights_keep_the_normalisation_they_were_trained_with(config, tmp_path):
@@ -166,8 +178,8 @@ def test_initial_weights_keep_the_normalisation_they_were_trained_with(config, t
     assert create_model(dataclasses.replace(fmpn, arm="cnn"), CLASSES, None).pretrained_cfg["mean"] == norm[0]
     save_model(timm.create_model("test_resnet", num_classes=3), tmp_path / "other", CLASSES, 32, 0.9)
     both = dataclasses.replace(fmpn, arm="fmpn", init=f"{fmpn.init},local-dir:{tmp_path / 'other'}")
-    with pytest.raises(InputError, match="faces of other mean and deviation"):
-        create_model(both, CLASSES, None)
+    other = timm.get_pretrained_cfg("test_resnet")
+    assert create_model(both, CLASSES, None).backbone_norm == (other.mean, other.std)
 
 
 @pytest.mark.parametrize("arm", ["cnn", "fmpn"])
@@ -187,14 +199,14 @@ def test_drop_rates_are_of_the_backbone_and_of_the_run(config, tmp_path, arm):
 
 def test_only_an_fmpn_takes_another_backbone(config, tmp_path, teacher):
     for arm, init in (("fmpn", f"{teacher},{teacher}"), ("cnn", f"{teacher},{teacher}")):
-        with pytest.raises(InputError, match="after a comma stands the backbone of an FMPN that stands before it"):
+        with pytest.raises(InputError, match="before a comma stands an FMPN, to be trained as --arm fmpn"):
             create_model(dataclasses.replace(config, arm=arm, init=init), CLASSES, None)
-    wide = timm.create_model("fmpn", backbone="test_resnet", backbone_kwargs={"stem_width": 8}, generator_width=4)
-    save_model(wide, tmp_path / "wide", CLASSES, 32, 0.9)
-    init = f"local-dir:{tmp_path / 'wide'},{teacher}"
-    config = dataclasses.replace(config, arm="fmpn", generator_blocks=None, init=init)
-    with pytest.raises(InputError, match="different --backbone_kwargs. Give two of one kind"):
-        create_model(config, CLASSES, None)
+    fmpn = timm.create_model("fmpn", backbone="test_resnet", generator_width=4)
+    save_model(fmpn, tmp_path / "fmpn", CLASSES, 32, 0.9)
+    init = f"local-dir:{tmp_path / 'fmpn'},{teacher}"
+    wide = dataclasses.replace(config, arm="fmpn", generator_blocks=None, init=init, backbone_kwargs={"stem_width": 8})
+    with pytest.raises(InputError, match="not of --backbone test_resnet with these --backbone_kwargs"):
+        create_model(wide, CLASSES, None)
 
 
 @pytest.mark.parametrize("loss", ["center_cosine", "cosface"])
