@@ -286,7 +286,7 @@ def _training(repo_id: str, config: dict, summary: dict, files: Collection[str])
     options = {k: v for k, v in summary["data"].items() if k != "dataset"}
     if options:
         rows.append(("data options", f"`{json.dumps(options)}`"))
-    rows += summary["split"].items()
+    rows += summary.get("split", {}).items()  # an average has none
     if samples:
         said = {"train": "learnt from", "valid": "selected on", "test": "reported on"}
         rows.append(("faces", ", ".join(f"{said[k]} {v:,}" for k, v in samples.items() if v)))

@@ -25,6 +25,13 @@ def saved(folder, seed: int = 0, classes=CLASSES, size: int = 32, **options) -> 
     return f"local-dir:{folder}"
 
 
+def test_a_mean_can_be_published(tmp_path):
+    names = [saved(tmp_path / str(seed), seed) for seed in range(2)]
+    cli.main(["average", *names, "--out", str(tmp_path / "mean")])
+    cli.main(["publish", str(tmp_path / "mean"), "--repo-id", "me/mean", "--dry-run", "--out", str(tmp_path / "pub")])
+    assert (tmp_path / "pub" / "README.md").is_file()
+
+
 def test_weights_are_the_mean_and_the_rest_is_the_first_ones(tmp_path, capsys):
     names = [saved(tmp_path / str(seed), seed) for seed in range(3)]
     cli.main(["average", *names, "--out", str(tmp_path / "mean")])

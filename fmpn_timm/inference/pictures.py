@@ -54,6 +54,8 @@ def as_picture(picture: Any) -> np.ndarray:
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return _decoded(io.BytesIO(picture))
     if isinstance(picture, Image.Image):
+        if not picture.width or not picture.height:
+            raise Unreadable("it has no pixels")
         return _decoded(picture)
     if isinstance(picture, torch.Tensor):
         return _from_tensor(picture)

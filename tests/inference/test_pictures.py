@@ -60,6 +60,11 @@ def test_what_is_no_picture_is_refused(picture, message):
         as_picture(picture)
 
 
+def test_a_crop_without_pixels_is_told_of():
+    with pytest.raises(Unreadable, match="it has no pixels"):
+        as_picture(Image.fromarray(PICTURE).crop((5, 5, 5, 9)))
+
+
 @pytest.mark.parametrize(("content", "message"), [
     (b"", r"broken picture \(0 bytes\)"),
     (png()[:60], r"broken picture \(60 bytes\)"),

@@ -61,6 +61,13 @@ def test_short_and_empty_videos_have_a_timeline(tmp_path, frames):
     assert Image.open(tmp_path / "t.png").width == 1200
 
 
+def test_a_name_with_dollars_is_no_formula(tmp_path):
+    timeline = Timeline(tmp_path / "t.png", "$$.mp4", CLASSES)
+    timeline.add(Tracker()(frame(0.0, face(5))))
+    timeline.close(complete=True)
+    assert (tmp_path / "t.png").is_file()
+
+
 def test_nothing_appears_of_what_is_not_complete(tmp_path):
     timeline = Timeline(tmp_path / "t.png", "a.mp4", CLASSES)
     timeline.close(complete=True)

@@ -156,6 +156,8 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     raise InputError(f"{table}: no column {', '.join(lacking)}. {AGAIN}")
                 continue
             names = header or COLUMNS
+            if not row:  # a blank line at the end
+                continue
             if len(row) != len(names):
                 expected = f"expected {len(names)} columns ({', '.join(names)}), got {len(row)}"
                 raise InputError(f"{table}, line {number}: {expected}. {AGAIN}")

@@ -119,12 +119,17 @@ def scale_back(
     return boxes * np.tile(ratio, 2), (landmarks + 0.5) * ratio - 0.5
 
 
+#: The level is the process's: of two threads at once the second would put back silence.
+_QUIET = threading.RLock()
+
+
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """While active, OpenCV keeps its warnings, of targets and cameras, to itself."""
     logging = cv2.utils.logging
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)
+    with _QUIET:
+        level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+        try:
+            yield
+        finally:
+            logging.setLogLevel(level)

@@ -110,6 +110,12 @@ def test_subjects_saved_by_a_spreadsheet(root):
     assert {s.subject for s in read_image_folder(root, "train").samples} == {"Zoë", None}
 
 
+def test_spaces_around_a_subject_are_not_of_its_name(root):
+    (root / "subjects.csv").write_text("image,subject\ntrain/happy/a.png,Zoë\n train/happy/b.png, Zoë\n")
+    known = [s.subject for s in read_image_folder(root, "train").samples if s.subject]
+    assert known and set(known) == {"Zoë"}
+
+
 def test_without_subjects_nobody_is_known(root):
     assert {s.subject for s in read_image_folder(root, "train").samples} == {None}
 
