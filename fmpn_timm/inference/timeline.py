@@ -79,6 +79,7 @@ class Timeline:
         axes[-1].set_xlabel("minutes:seconds" if times[-1] >= 120 else "seconds")
         left_out = len(self.tracks) - len(longest)
         more = f"; {left_out} tracks seen for less time are not drawn" if left_out else ""
+        # a name may have dollars
         figure.suptitle(f"{self.title}: smoothed probabilities{more}", fontsize=11, parse_math=False)
         handles = [axes[0].fill_between([], [], color=color, label=name)
                    for color, name in zip(colors, self.classes, strict=True)]
@@ -128,7 +129,7 @@ class NeutralSheet:
     def _figure(self) -> Figure:
         rows = [self.best[key] for key in sorted(self.best, key=lambda key: (key[0], -self.best[key][0]))]
         figure = Figure(figsize=(10.5, 0.9 + 2.2 * len(rows)), layout="constrained")
-        figure.suptitle(self.title, fontsize=11, parse_math=False)  # a name may have dollars
+        figure.suptitle(self.title, fontsize=11, parse_math=False)
         axes = figure.subplots(len(rows), 5, squeeze=False, width_ratios=(0.9, 1, 1, 1, 1))
         for axis in axes.flat:
             axis.axis("off")

@@ -45,8 +45,8 @@ class TrainConfig:
         pretrained_backbone: Start the backbone from its ImageNet weights.
         init: Start from a model's weights: a timm name with weights, ``hf-hub:owner/name`` or ``local-dir:folder``.
             Those of a plain classifier go to FMPN's or MSCA's backbone, as the paper's starts from ImageNet's. Of two,
-            ``FMPN,CLASSIFIER``, the first gives mask generator and fusion net, the second, of whatever backbone, what
-            they are to stand before. A DeRL model, such as one that was trained on other data, needs no stage 1
+            ``FMPN,BACKBONE``, the first gives mask generator and fusion net, the second, of any architecture, the
+            backbone behind them. A DeRL model, such as one that was trained on other data, needs no stage 1
             (``mask_epochs: 0``).
         teacher: A trained network to learn from: a timm name with weights, ``hf-hub:owner/name`` or
             ``local-dir:folder``. FN2EN's convolutions learn its feature maps in stage 1, of a network that was trained

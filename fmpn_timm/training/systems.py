@@ -124,12 +124,12 @@ def create_model(
                          "--backbone_kwargs.")
     initial = front = None
     if config.init is not None:
-        *fronts, source = sources = config.init.split(",")
-        for each in sources:
-            check_recipe(recipe, recipe_of(each), f"--init {each}", config.any_recipe)
+        *fronts, last = config.init.split(",")
+        for source in (*fronts, last):
+            check_recipe(recipe, recipe_of(source), f"--init {source}", config.any_recipe)
         if fronts:
             front = _initial_front(config, fronts)
-            initial = _initial_model(dataclasses.replace(config, init=source, arm="cnn"), classes)
+            initial = _initial_model(dataclasses.replace(config, init=last, arm="cnn"), classes)
         else:
             initial = _initial_model(config, classes)
             if config.arm == "cnn" or isinstance(initial, MODELS[config.arm]):

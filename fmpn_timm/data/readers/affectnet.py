@@ -155,9 +155,9 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 if lacking:
                     raise InputError(f"{table}: no column {', '.join(lacking)}. {AGAIN}")
                 continue
-            names = header or COLUMNS
             if not row:  # a blank line at the end
                 continue
+            names = header or COLUMNS
             if len(row) != len(names):
                 expected = f"expected {len(names)} columns ({', '.join(names)}), got {len(row)}"
                 raise InputError(f"{table}, line {number}: {expected}. {AGAIN}")

@@ -96,8 +96,8 @@ def read_subjects(root: Path) -> dict[str, str | None]:
                 raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so, with a "
                                  "line such as train/happiness/1.png,anna for each picture.")
             for row in reader:
-                image, subject = ((row[column] or "").strip() for column in ("image", "subject"))
-                if subjects.setdefault(image, subject or None) != (subject or None):
+                image, subject = (row["image"] or "").strip(), (row["subject"] or "").strip() or None
+                if subjects.setdefault(image, subject) != subject:
                     raise InputError(f"{path}: {image} has two subjects. Keep one line of it.")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not in UTF-8 ({error}). Save it so.") from error

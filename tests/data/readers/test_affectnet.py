@@ -199,6 +199,13 @@ def test_wrong_line(old, text, message):
         read_affectnet(old)
 
 
+def test_blank_lines_at_the_end_are_no_pictures(old):
+    n = len(read_affectnet(old).samples)
+    with open(training(old), "a") as file:
+        file.write("\n\n")
+    assert len(read_affectnet(old).samples) == n
+
+
 def test_missing_column(old):
     training(old).write_text(training(old).read_text().replace("facial_landmarks", "points"))
     with pytest.raises(InputError, match=r"training\.csv: no column facial_landmarks"):

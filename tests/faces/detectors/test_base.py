@@ -1,10 +1,13 @@
 """Tests of what detectors return and of the sizes at which they look."""
 
+import threading
+
+import cv2
 import numpy as np
 import pytest
 
 from fmpn_timm.faces import Faces
-from fmpn_timm.faces.detectors.base import resize_for_detection, scale_back
+from fmpn_timm.faces.detectors.base import quiet_opencv, resize_for_detection, scale_back
 
 
 def test_faces_are_clipped_and_sorted_and_what_lies_outside_is_left_out():
@@ -46,3 +49,20 @@ def test_what_is_seen_in_the_resized_picture_is_brought_back(factor):
     boxes, landmarks = scale_back(box, middle, resized.shape, picture.shape)
     np.testing.assert_allclose(boxes, [[56, 32, 72, 48]])
     np.testing.assert_allclose(landmarks, [[[63.5, 39.5]] * 5])
+
+
+def test_the_log_is_as_it_was_after_several_threads():
+    level, inside, leave = cv2.utils.logging.getLogLevel(), threading.Event(), threading.Event()
+
+    def quiet():
+        with quiet_opencv():
+            inside.set()
+            leave.wait(10)
+
+    other = threading.Thread(target=quiet)
+    with quiet_opencv():
+        other.start()
+        inside.wait(0.2)  # without a lock, it takes silence for the level to put back
+    leave.set()
+    other.join()
+    assert cv2.utils.logging.getLogLevel() == level
