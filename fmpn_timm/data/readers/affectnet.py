@@ -27,7 +27,7 @@ from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import five_of_68
 
-from .layout import check_choice, find_root, pictures_in, refuse_missing
+from .layout import check_choice, find_root, listed_files, pictures_in, refuse_missing
 
 __all__ = ["read_affectnet"]
 
@@ -114,7 +114,7 @@ def _draw(samples: Sequence[Sample], names: Sequence[str], per_class: int, seed:
 def _from_table(
         table: Path, images: Path, names: Sequence[str], crop: float | None
 ) -> tuple[list[Sample], Counter]:
-    samples, left_out = [], Counter()
+    faces, left_out = [], Counter()
     for number, row in _rows(table):
         where = f"{table}, line {number}"
         code = row["expression"].strip()
@@ -124,24 +124,18 @@ def _from_table(
         if expression not in names:
             left_out[expression] += 1
             continue
-        path = str(images / row["subDirectory_filePath"].strip())
         box = None if crop is None else _box(row, crop, where)
         landmarks = _five(row["facial_landmarks"], where)
         if landmarks is not None and box is not None:
             landmarks = landmarks - box[:2]
         given = None if landmarks is None else partial(np.array, landmarks)
-        samples.append(Sample(path, partial(_cut_out, path, box), expression, landmarks=given))
-    present = {}
-    for sample in samples:
-        parent = os.path.dirname(sample.source)
-        if parent not in present:
-            present[parent] = set(os.listdir(parent)) if os.path.isdir(parent) else set()
-    missing = [
-        os.path.relpath(s.source, images) for s in samples
-        if os.path.basename(s.source) not in present[os.path.dirname(s.source)]
-    ]
+        faces.append((row["subDirectory_filePath"].strip(), box, expression, given))
     mend = f"Unpack the pictures again, or remove their lines from {table.name}."
-    refuse_missing(missing, len(samples), table, images, mend)
+    files = listed_files(images, [name for name, *_ in faces], table, mend)
+    samples = [
+        Sample(files[name], partial(_cut_out, files[name], box), expression, landmarks=given)
+        for name, box, expression, given in faces
+    ]
     return samples, left_out
 
 

@@ -9,7 +9,6 @@ Crowd-Sourced Label Distribution` - https://arxiv.org/abs/1608.01041. Two layout
 """
 
 import csv
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
 from .fer2013 import FER2013_RECIPE, USAGES, find_table, grey_picture, pixels_of, table_rows
-from .layout import check_choice, find_root, refuse_missing
+from .layout import check_choice, find_root, listed_files
 
 __all__ = ["read_ferplus"]
 
@@ -97,12 +96,11 @@ def _shares(votes: np.ndarray) -> tuple[float, ...]:
 
 
 def _folder_rows(folder: Path) -> Iterator[tuple[str, partial, np.ndarray]]:
-    present = set(os.listdir(folder))
     rows = list(_read_rows(folder / "label.csv", before=2))
-    missing = {row[0] for row, _ in rows} - present
-    refuse_missing(missing, len(rows), folder / "label.csv", folder, "Unpack the archive again.")
+    names = [row[0] for row, _ in rows]
+    files = listed_files(folder, names, folder / "label.csv", "Unpack the archive again.")
     for row, votes in rows:
-        path = str(folder / row[0])
+        path = files[row[0]]
         yield path, partial(read_picture, path), votes
 
 

@@ -12,7 +12,7 @@ from fmpn_timm.errors import InputError
 
 __all__ = [
     "PICTURES", "WrongRoot", "around", "check_choice", "check_count", "find_root", "first_folder", "frame_number",
-    "make_face_set", "pictures_in", "refuse_missing", "visible_files", "visible_folders",
+    "listed_files", "make_face_set", "pictures_in", "refuse_missing", "visible_files", "visible_folders",
 ]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -140,6 +140,36 @@ def pictures_in(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries]
     return sorted(n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in PICTURES)
+
+
+def listed_files(
+        folder: Path, names: Collection[str], labels: Path, mend: str, ending: str = ""
+) -> dict[str, str]:
+    """The path of each file that a list names; case tells apart only what has no other difference.
+
+    Args:
+        folder: What the names are relative to.
+        names: The names, as the list writes them.
+        labels: The list, for messages.
+        mend: What to do about files that are missing.
+        ending: What the stems of files end in, more than those of their names; files without it are taken, too.
+
+    Raises:
+        InputError: Some are missing, see ``refuse_missing``.
+    """
+    present, files = {}, {}
+    for name in names:
+        parent, file = os.path.split(name)
+        if parent not in present:
+            inside = os.listdir(folder / parent) if (folder / parent).is_dir() else []
+            present[parent] = {n.lower(): n for n in inside} | {n: n for n in inside}
+        stem, suffix = os.path.splitext(file)
+        wanted = f"{stem}{ending}{suffix}"
+        found = (present[parent].get(n) for n in (wanted, wanted.lower(), file, file.lower()))
+        files[name] = next((os.path.join(folder, parent, n) for n in found if n), None)
+    missing = [name for name, path in files.items() if path is None]
+    refuse_missing(missing, len(names), labels, folder, mend)
+    return files
 
 
 def refuse_missing(missing: Collection[str], of: int, labels: Path, folder: Path, mend: str) -> None:

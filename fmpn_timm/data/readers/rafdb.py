@@ -19,7 +19,7 @@ from fmpn_timm.data.published import refuse_swapped
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
-from .layout import check_choice, find_root, pictures_in, refuse_missing
+from .layout import check_choice, find_root, listed_files
 
 __all__ = ["read_rafdb"]
 
@@ -60,12 +60,13 @@ def read_rafdb(root: str | Path, split: str = "train", pictures: str = "aligned"
     if not expressions:
         raise InputError(f"{labels}: no line begins with {split}_. Use RAF-DB's own list.")
 
-    files = _files(folder, expressions, labels)
+    # Aligned pictures go by <name>_aligned.jpg, in some copies by the plain name.
+    files = listed_files(folder, expressions, labels, f"Unpack {folder.name}.zip again.", "_aligned")
     manual = root / "Annotation" / "manual"
     landmarks = set(os.listdir(manual)) if pictures == "original" and manual.is_dir() else set()
     samples = []
     for name, expression in sorted(expressions.items()):
-        path, points = str(folder / files[name]), f"{Path(name).stem}_manu_attri.txt"
+        path, points = files[name], f"{Path(name).stem}_manu_attri.txt"
         given = partial(_read_landmarks, str(manual / points)) if points in landmarks else None
         samples.append(Sample(path, partial(read_picture, path), expression, landmarks=given))
     options = {"pictures": pictures, "list": labels.name, "landmarks": bool(landmarks)}
@@ -99,18 +100,6 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
             both = f"{CODES[listed[name]]} and {CODES[code]}"
             raise InputError(f"{path}: {name} is listed twice, as {both}. Use RAF-DB's own list.")
     return [(name, CODES[code]) for name, code in listed.items()]
-
-
-def _files(folder: Path, names: dict[str, str], labels: Path) -> dict[str, str]:
-    """File of each listed name: aligned pictures go by ``<name>_aligned.jpg``, in some copies by the plain name."""
-    present = {name.lower(): name for name in pictures_in(folder)}
-    files = {}
-    for name in names:
-        stem, ending = os.path.splitext(name.lower())
-        files[name] = present.get(f"{stem}_aligned{ending}") or present.get(name.lower())
-    missing = [name for name, file in files.items() if file is None]
-    refuse_missing(missing, len(names), labels, folder, f"Unpack {folder.name}.zip again.")
-    return files
 
 
 def _read_landmarks(path: str) -> np.ndarray:

@@ -225,6 +225,22 @@ def test_missing_pictures_are_listed(tmp_path):
         read_affectnet(new, "valid")
 
 
+def test_files_in_another_case(old):
+    folder = old / "Manually_Annotated_Images" / "0"
+    (folder / "training1.jpg").rename(folder / "training1.JPG")
+    faces = read_affectnet(old)
+    assert len(faces) == 16 and any(s.source == str(folder / "training1.JPG") for s in faces.samples)
+    assert all(s.picture().size for s in faces.samples)
+
+
+def test_files_that_differ_in_case_alone_are_two(old):
+    folder = old / "Manually_Annotated_Images" / "0"
+    (folder / "training2.jpg").rename(folder / "training1.JPG")
+    training(old).write_text(training(old).read_text().replace("0/training2.jpg", "0/training1.JPG"))
+    faces = {Path(s.source).name: s.expression for s in read_affectnet(old).samples if "/0/" in s.source}
+    assert (faces["training1.jpg"], faces["training1.JPG"]) == ("happiness", "sadness")
+
+
 @pytest.mark.parametrize("option", [{"classes": 6}, {"per_class": 0}, {"crop": -1}])
 def test_bad_options(old, option):
     with pytest.raises(InputError, match="give|choose one of 7, 8"):

@@ -193,6 +193,13 @@ def test_missing_pictures_are_counted(folders):
     assert len(read_ferplus(folders, "valid")) > 0
 
 
+def test_files_in_another_case(folders):
+    path = folders / "FER2013Train" / "clear.png"
+    path.rename(path.with_suffix(".PNG"))
+    sample = read_ferplus(folders).samples[0]
+    assert sample.source == str(path.with_suffix(".PNG")) and sample.picture().shape == (48, 48, 3)
+
+
 def test_broken_picture_is_named(folders):
     path = folders / "FER2013Train" / "clear.png"
     path.write_bytes(path.read_bytes()[:100])
