@@ -8,7 +8,6 @@ https://arxiv.org/abs/1708.03985. Two layouts are read:
 - new: ``{train,val}_set/images/<id>.jpg``, cropped faces, beside ``annotations/<id>_{exp,val,aro,lnd}.npy``.
 """
 
-import csv
 import os
 import random
 import sys
@@ -27,7 +26,7 @@ from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import five_of_68
 
-from .layout import check_choice, find_root, listed_files, pictures_in, refuse_missing
+from .layout import check_choice, csv_rows, find_root, listed_files, pictures_in, refuse_missing
 
 __all__ = ["read_affectnet"]
 
@@ -140,22 +139,18 @@ def _from_table(
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
-        header = None
-        for number, row in enumerate(tqdm(csv.reader(file), table.name, unit=" rows", **PROGRESS), start=1):
-            if number == 1 and "expression" in (names := [name.strip() for name in row]):
-                header = names
-                lacking = [name for name in COLUMNS if name not in header]
-                if lacking:
-                    raise InputError(f"{table}: no column {', '.join(lacking)}. {AGAIN}")
-                continue
-            if not row:  # a blank line at the end
-                continue
-            names = header or COLUMNS
-            if len(row) != len(names):
-                expected = f"expected {len(names)} columns ({', '.join(names)}), got {len(row)}"
-                raise InputError(f"{table}, line {number}: {expected}. {AGAIN}")
-            yield number, dict(zip(names, row, strict=True))
+    names = COLUMNS
+    for number, row in tqdm(csv_rows(table), table.name, unit=" rows", **PROGRESS):
+        if number == 1 and "expression" in (header := [name.strip() for name in row]):
+            names = header
+            lacking = [name for name in COLUMNS if name not in names]
+            if lacking:
+                raise InputError(f"{table}: no column {', '.join(lacking)}. {AGAIN}")
+            continue
+        if len(row) != len(names):
+            expected = f"expected {len(names)} columns ({', '.join(names)}), got {len(row)}"
+            raise InputError(f"{table}, line {number}: {expected}. {AGAIN}")
+        yield number, dict(zip(names, row, strict=True))
 
 
 def _unknown(code: Any) -> str:

@@ -6,7 +6,6 @@ analysis`, CVPR 2016 (BP4D+, 140 subjects, ten tasks). The two number their task
 ``2D+3D/F001/T1/0001.jpg``, ``AUCoding/AU_OCC/F001_T1.csv`` (frame, then one column for each action unit).
 """
 
-import csv
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -20,6 +19,7 @@ from .layout import (
     around,
     check_choice,
     check_count,
+    csv_rows,
     find_root,
     frame_number,
     make_face_set,
@@ -116,18 +116,17 @@ def _action_units(root: Path, subject: str, task: str) -> dict[int, int]:
     if path is None:
         return {}
     counts = {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        next(reader, None)  # numbers of the action units
-        for line, row in enumerate(reader, start=2):
-            try:
-                frame, *units = (int(float(v)) for v in row)
-            except ValueError:
-                got = ",".join(row)[:60]
-                raise InputError(
-                    f"{path}, line {line}: expected a frame and numbers, got {got!r}. Use BP4D's own file."
-                ) from None
-            counts[frame] = units.count(1)  # 0 is absent, 9 not known
+    rows = csv_rows(path)
+    next(rows, None)  # numbers of the action units
+    for number, row in rows:
+        try:
+            frame, *units = (int(float(v)) for v in row)
+        except ValueError:
+            got = ",".join(row)[:60]
+            raise InputError(
+                f"{path}, line {number}: expected a frame and numbers, got {got!r}. Use BP4D's own file."
+            ) from None
+        counts[frame] = units.count(1)  # 0 is absent, 9 not known
     return counts
 
 

@@ -8,7 +8,6 @@ https://arxiv.org/abs/1307.0414. Two layouts are read:
   holds both PublicTest and PrivateTest, told apart by the beginning of the file names.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -22,7 +21,7 @@ from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
 
-from .layout import check_choice, find_root, pictures_in, visible_folders
+from .layout import check_choice, csv_rows, find_root, pictures_in, visible_folders
 
 __all__ = ["FER2013_RECIPE", "USAGES", "grey_picture", "pixels_of", "read_fer2013", "table_rows"]
 
@@ -109,25 +108,22 @@ def table_rows(table: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
     Raises:
         InputError: A column is missing, a line has too few or too many, or an unknown usage.
     """
-    with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file)
-        header = [name.strip() for name in next(reader, [])]  # one published copy has spaces in front
-        if not set(COLUMNS) <= set(header):
-            raise InputError(
-                f"{table}: expected the columns {', '.join(COLUMNS)}, found {', '.join(header)[:80]!r}. Use FER2013's "
-                "own file; the votes of FERPlus are another data set, ferplus."
-            )
-        places = [header.index(name) for name in COLUMNS]
-        for number, row in enumerate(reader, start=2):
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise InputError(f"{table}, line {number}: expected {len(header)} columns, got {len(row)}. {AGAIN}")
-            code, pixels, usage = (row[place].strip() for place in places)
-            if usage not in USAGES.values():
-                known = ", ".join(USAGES.values())
-                raise InputError(f"{table}, line {number}: unknown Usage {usage!r}, known are {known}. {AGAIN}")
-            yield number, (code, pixels, usage)
+    rows = csv_rows(table)
+    header = [name.strip() for name in next(rows, (1, []))[1]]  # one published copy has spaces in front
+    if not set(COLUMNS) <= set(header):
+        raise InputError(
+            f"{table}: expected the columns {', '.join(COLUMNS)}, found {', '.join(header)[:80]!r}. Use FER2013's own "
+            "file; the votes of FERPlus are another data set, ferplus."
+        )
+    places = [header.index(name) for name in COLUMNS]
+    for number, row in rows:
+        if len(row) != len(header):
+            raise InputError(f"{table}, line {number}: expected {len(header)} columns, got {len(row)}. {AGAIN}")
+        code, pixels, usage = (row[place].strip() for place in places)
+        if usage not in USAGES.values():
+            known = ", ".join(USAGES.values())
+            raise InputError(f"{table}, line {number}: unknown Usage {usage!r}, known are {known}. {AGAIN}")
+        yield number, (code, pixels, usage)
 
 
 def pixels_of(text: str, table: Path, number: int) -> bytes:

@@ -8,7 +8,6 @@ Crowd-Sourced Label Distribution` - https://arxiv.org/abs/1608.01041. Two layout
 - ``fer2013new.csv`` (usage, picture, ten columns of votes) beside ``fer2013.csv`` (pixels), row by row.
 """
 
-import csv
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
 from .fer2013 import FER2013_RECIPE, USAGES, find_table, grey_picture, pixels_of, table_rows
-from .layout import check_choice, find_root, listed_files
+from .layout import check_choice, csv_rows, find_root, listed_files
 
 __all__ = ["read_ferplus"]
 
@@ -96,7 +95,7 @@ def _shares(votes: np.ndarray) -> tuple[float, ...]:
 
 
 def _folder_rows(folder: Path) -> Iterator[tuple[str, partial, np.ndarray]]:
-    rows = list(_read_rows(folder / "label.csv", before=2))
+    rows = list(_read_rows(folder / "label.csv"))
     names = [row[0] for row, _ in rows]
     files = listed_files(folder, names, folder / "label.csv", "Unpack the archive again.")
     for row, votes in rows:
@@ -109,7 +108,7 @@ def _csv_rows(root: Path, usage: str) -> Iterator[tuple[str, partial, np.ndarray
     if pixels_file is None:
         raise InputError(f"{root / 'fer2013.csv'} is missing: fer2013new.csv holds votes only. Put FER2013's file "
                          "beside it.")
-    labels = list(_read_rows(root / "fer2013new.csv", before=2, header=True))
+    labels = list(_read_rows(root / "fer2013new.csv", header=True))
     faces = list(table_rows(pixels_file))
     if len(faces) != len(labels):
         raise InputError(
@@ -124,25 +123,22 @@ def _csv_rows(root: Path, usage: str) -> Iterator[tuple[str, partial, np.ndarray
             yield f"{pixels_file}:{row[1]}", partial(grey_picture, pixels_of(pixels, pixels_file, number)), votes
 
 
-def _read_rows(path: Path, before: int, header: bool = False) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Rows of a label file: the columns before the votes, and the votes (10,)."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        if header:
-            next(reader, None)
-        for number, row in enumerate(reader, start=2 if header else 1):
-            if not row:  # an empty line, such as editors leave at the end
-                continue
-            try:
-                votes = np.array([int(v) for v in row[before:]])
-            except ValueError:
-                votes = np.array([])
-            if votes.size != VOTES or (votes < 0).any():
-                raise InputError(
-                    f"{path}, line {number}: expected {before} columns and then {VOTES} numbers of votes "
-                    f"({', '.join(EXPRESSIONS)}, unknown, NF), got {','.join(row)[:80]!r}. Use FERPlus's own file."
-                )
-            yield row[:before], votes
+def _read_rows(path: Path, header: bool = False) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Rows of a label file: the two columns before the votes, and the votes (10,)."""
+    rows = csv_rows(path)
+    if header:
+        next(rows, None)
+    for number, row in rows:
+        try:
+            votes = np.array([int(v) for v in row[2:]])
+        except ValueError:
+            votes = np.array([])
+        if votes.size != VOTES or (votes < 0).any():
+            raise InputError(
+                f"{path}, line {number}: expected 2 columns and then {VOTES} numbers of votes "
+                f"({', '.join(EXPRESSIONS)}, unknown, NF), got {','.join(row)[:80]!r}. Use FERPlus's own file."
+            )
+        yield row[:2], votes
 
 
 def _holds(folder: Path) -> bool:

@@ -1,8 +1,9 @@
 """What the readers of owners' folders share: walking them, choosing options, and saying which root was meant."""
 
+import csv
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +12,9 @@ from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 
 __all__ = [
-    "PICTURES", "WrongRoot", "around", "check_choice", "check_count", "find_root", "first_folder", "frame_number",
-    "listed_files", "make_face_set", "pictures_in", "refuse_missing", "visible_files", "visible_folders",
+    "PICTURES", "WrongRoot", "around", "check_choice", "check_count", "csv_rows", "find_root", "first_folder",
+    "frame_number", "listed_files", "make_face_set", "pictures_in", "refuse_missing", "visible_files",
+    "visible_folders",
 ]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -140,6 +142,22 @@ def pictures_in(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries]
     return sorted(n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in PICTURES)
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a table, a header among them, with the numbers of their lines; lines without any value are left out.
+
+    Raises:
+        InputError: A line is no CSV.
+    """
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                if any(map(str.strip, row)):
+                    yield reader.line_num, row
+        except csv.Error as error:  # such as a quote that is never closed
+            raise InputError(f"{path}, line {reader.line_num}: {error}. Use the owner's file unchanged.") from error
 
 
 def listed_files(

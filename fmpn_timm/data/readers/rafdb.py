@@ -9,6 +9,7 @@ http://www.whdeng.cn/RAF/model1.html. The layout read is that of the folder ``ba
 """
 
 import os
+import re
 from functools import partial
 from pathlib import Path
 
@@ -80,14 +81,15 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
     for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
-        name, _, code = line.strip().rpartition(" ")
-        if not name.startswith(("train_", "test_")) or not code.lstrip("-").isdigit():
+        name_and_code = re.fullmatch(r"((?:train|test)_\S+)\s+(-?\d+)", line.strip())
+        if name_and_code is None:
             raise InputError(
                 f"{path}, line {number}: expected a line such as 'train_00001.jpg 5', got {line[:80]!r}. Use RAF-DB's "
                 "own list."
             )
-        codes.setdefault(int(code), number)
-        rows.append((name.strip(), int(code)))
+        name, code = name_and_code[1], int(name_and_code[2])
+        codes.setdefault(code, number)
+        rows.append((name, code))
     for code, number in codes.items():
         if code not in CODES:
             shifted = set(codes) <= set(range(7))

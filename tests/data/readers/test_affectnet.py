@@ -202,7 +202,7 @@ def test_wrong_line(old, text, message):
 def test_blank_lines_at_the_end_are_no_pictures(old):
     n = len(read_affectnet(old).samples)
     with open(training(old), "a") as file:
-        file.write("\n\n")
+        file.write("\n \n,,,,,,,,\n")
     assert len(read_affectnet(old).samples) == n
 
 

@@ -86,9 +86,12 @@ def test_bad_coding(root):
     path.write_text("0,1\n100,1\n101,1\n")
     with pytest.raises(InputError, match=r"F001/T1: 0 of its pictures are coded, and 3 are needed"):
         read_bp4d(root)
-    path.write_text("0,1\n\n")
-    with pytest.raises(InputError, match=r"F001_T1\.csv, line 2"):
-        read_bp4d(root)
+
+
+def test_blank_lines_at_the_end_of_a_coding(root):
+    path = write_coding(root, [(n, 0, 0, int(n == 5)) for n in range(1, 8)])
+    path.write_text(path.read_text() + "\n,,,\n")
+    assert frames(read_bp4d(root).samples, "F001", "T1") == [4, 5, 6]
 
 
 def test_bad_options_and_pictures(root):

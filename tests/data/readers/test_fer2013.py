@@ -141,6 +141,19 @@ def test_wrong_line(table, line, message):
         read_fer2013(table)
 
 
+def test_blank_lines_at_the_end_are_no_faces(table):
+    with open(table / "fer2013.csv", "a") as file:
+        file.write("\n \n,,\n")
+    assert len(read_fer2013(table)) == 14
+
+
+def test_a_quote_that_is_not_closed_names_the_line(table):
+    with open(table / "fer2013.csv", "a") as file:
+        file.write('0,"' + 140_000 * "1 " + ",Training\n")
+    with pytest.raises(InputError, match=r"fer2013\.csv, line 30: field larger than field limit.*owner's file"):
+        read_fer2013(table)
+
+
 def test_codes_off_by_one(tmp_path):
     with pytest.raises(InputError, match="unknown code '7'.*begin at 1 instead of 0: subtract 1"):
         read_fer2013(write_table(tmp_path / "fer", shift=1))

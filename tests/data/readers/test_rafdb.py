@@ -82,6 +82,12 @@ def test_list_without_the_misspelling_and_files_in_other_case(root):
     assert len(faces) == 7 and faces.options["list"] == "list_partition_label.txt"
 
 
+def test_tabs_and_blank_lines_in_the_list(root):
+    before = [(s.source, s.expression) for s in read_rafdb(root).samples]
+    labels(root).write_text(labels(root).read_text().replace(" ", "\t") + " \n\n")
+    assert [(s.source, s.expression) for s in read_rafdb(root).samples] == before
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -89,6 +95,7 @@ def test_list_without_the_misspelling_and_files_in_other_case(root):
         ("train_00009.jpg", r"line 10: expected a line such as 'train_00001.jpg 5', got 'train_00009.jpg'"),
         ("train_00009.jpg,5", "line 10: expected a line"),
         ("valid_1.jpg 5", "line 10: expected a line"),
+        ("train_00009.jpg --5", "line 10: expected a line"),
         ("train_00001.jpg 5", "train_00001.jpg is listed twice, as surprise and sadness"),
     ],
 )
