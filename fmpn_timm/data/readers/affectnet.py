@@ -26,7 +26,7 @@ from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import five_of_68
 
-from .layout import check_choice, csv_rows, find_root, listed_files, pictures_in, refuse_missing
+from .layout import check_choice, csv_rows, find_root, listed_files, picture_sample, pictures_in, refuse_missing
 
 __all__ = ["read_affectnet"]
 
@@ -214,9 +214,9 @@ def _from_files(folder: Path, names: Sequence[str]) -> tuple[list[Sample], Count
         if expression not in names:
             left_out[expression] += 1
             continue
-        path, points = str(images / name), f"{ids[name]}_lnd.npy"
+        points = f"{ids[name]}_lnd.npy"
         given = partial(_five_from_file, str(annotations / points)) if points in present else None
-        samples.append(Sample(path, partial(read_picture, path), expression, landmarks=given))
+        samples.append(picture_sample(images / name, expression, landmarks=given))
     return samples, left_out
 
 

@@ -8,22 +8,21 @@ analysis`, CVPR 2016 (BP4D+, 140 subjects, ten tasks). The two number their task
 
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
-from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
 from .layout import (
-    PICTURES,
     around,
     check_choice,
     check_count,
     csv_rows,
     find_root,
     frame_number,
+    frames_of,
     make_face_set,
-    visible_files,
+    sequence_samples,
     visible_folders,
 )
 
@@ -73,18 +72,11 @@ def read_bp4d(root: str | Path, split: str = "all", edition: str = "plus", frame
         expression = TASKS[edition].get(task.name.upper())
         if expression is None:
             continue
-        pictures = sorted(visible_files(task, PICTURES), key=frame_number)
-        if len(pictures) <= frames:
-            raise InputError(
-                f"{task} holds {len(pictures)} pictures, and {frames + 1} are needed. Unpack the archive again."
-            )
+        pictures = frames_of(task, at_least=frames + 1)
         counts = _action_units(root, subject, task.name)
         coded += bool(counts)
         neutral, picked = _pick(pictures, counts, frames, task)
-        samples += (
-            Sample(str(path), partial(read_picture, str(path)), label, subject, task.name, frame_number(path))
-            for path, label in ((neutral, "neutral"), *((p, expression) for p in picked))
-        )
+        samples += sequence_samples(neutral, picked, expression, subject, task.name)
     options = {"edition": edition, "frames": frames, "images": images, "coded": coded}
     return make_face_set("bp4d", root, TASKS[edition].values(), samples, options)
 

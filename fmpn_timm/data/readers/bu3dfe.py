@@ -7,13 +7,12 @@ each subject (``F0001/``).
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
-from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
-from .layout import PICTURES, check_choice, find_root, make_face_set, visible_files, visible_folders
+from .layout import PICTURES, check_choice, find_root, make_face_set, picture_sample, visible_files, visible_folders
 
 __all__ = ["read_bu3dfe"]
 
@@ -56,8 +55,7 @@ def read_bu3dfe(
             )
         folders.add("one folder" if path.parent == root else "subjects")
         if code == "NE" or level in levels:
-            picture = partial(read_picture, str(path))
-            samples.append(Sample(str(path), picture, CODES[code], subject, CODES[code], level))
+            samples.append(picture_sample(path, CODES[code], subject, CODES[code], level))
     options = {"classes": classes, "levels": levels, "layout": " and ".join(sorted(folders))}
     return make_face_set("bu3dfe", root, CLASSES[classes], samples, options)
 

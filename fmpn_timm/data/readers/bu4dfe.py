@@ -4,22 +4,20 @@ Yin et al., `A high-resolution 3D dynamic facial expression database`, FG 2008. 
 """
 
 import re
-from functools import partial
 from pathlib import Path
 
-from fmpn_timm.data.classes import canonical
-from fmpn_timm.data.samples import FaceSet, Sample, read_picture
-from fmpn_timm.errors import InputError
+from fmpn_timm.data.samples import FaceSet
 
+from .image_folder import is_class
 from .layout import (
-    PICTURES,
     around,
     check_choice,
     check_count,
+    expression_of,
     find_root,
-    frame_number,
+    frames_of,
     make_face_set,
-    visible_files,
+    sequence_samples,
     visible_folders,
 )
 
@@ -50,35 +48,15 @@ def read_bu4dfe(root: str | Path, split: str = "all", frames: int = 3) -> FaceSe
     samples = []
     for subject in _subjects(root):
         for sequence in visible_folders(subject):
-            expression = _expression(sequence)
-            if expression is None:
-                known = ", ".join(CLASSES)
-                raise InputError(f"{sequence} is none of the six expressions ({known}): rename or remove it.")
-            pictures = sorted(visible_files(sequence, PICTURES), key=frame_number)
-            if len(pictures) <= frames:
-                raise InputError(
-                    f"{sequence} holds {len(pictures)} pictures, and {frames + 1} are needed. Unpack the archive again."
-                )
+            expression, pictures = expression_of(sequence, CLASSES), frames_of(sequence, at_least=frames + 1)
             middle = around(pictures[1:], len(pictures) // 2 - 1, frames)
-            samples += (
-                Sample(str(path), partial(read_picture, str(path)), label, subject.name, sequence.name,
-                       frame_number(path))
-                for path, label in ((pictures[0], "neutral"), *((p, expression) for p in middle))
-            )
+            samples += sequence_samples(pictures[0], middle, expression, subject.name, sequence.name)
     return make_face_set("bu4dfe", root, CLASSES, samples, {"frames": frames})
 
 
 def _holds_subjects(root: Path) -> bool:
-    return any(_expression(sequence) for subject in _subjects(root) for sequence in visible_folders(subject))
+    return any(is_class(sequence) for subject in _subjects(root) for sequence in visible_folders(subject))
 
 
 def _subjects(root: Path) -> list[Path]:
     return [f for f in visible_folders(root) if re.fullmatch(SUBJECT, f.name, re.IGNORECASE)]
-
-
-def _expression(folder: Path) -> str | None:
-    try:
-        expression = canonical(folder.name)
-    except InputError:
-        return None
-    return expression if expression in CLASSES else None

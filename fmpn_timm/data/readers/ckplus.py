@@ -11,19 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces.alignment import five_of_68
 
 from .layout import (
-    PICTURES,
     WrongRoot,
     check_choice,
     check_count,
     find_root,
     first_folder,
     frame_number,
+    frames_of,
     make_face_set,
+    picture_sample,
     visible_files,
     visible_folders,
 )
@@ -79,7 +80,7 @@ def read_ckplus(root: str | Path, split: str = "all", classes: int = 7, frames: 
     broken, without_neutral, samples = [], 0, []
     for (subject, sequence), expression in sorted(labels.items()):
         folder = root / images / subject / sequence
-        pictures = sorted(visible_files(folder, PICTURES), key=frame_number)
+        pictures = frames_of(folder)
         has_neutral = bool(pictures) and frame_number(pictures[0]) == 1
         if len(pictures) < frames + (has_neutral or classes == 8):
             broken.append(f"{folder} ({len(pictures)} pictures)")
@@ -92,15 +93,7 @@ def read_ckplus(root: str | Path, split: str = "all", classes: int = 7, frames: 
                 roles.insert(0, (pictures[0], "neutral"))
             given = root / landmarks / subject / sequence if landmarks else None
             samples += (
-                Sample(
-                    source=str(path),
-                    picture=partial(read_picture, str(path)),
-                    expression=label,
-                    subject=subject,
-                    sequence=sequence,
-                    frame=frame_number(path),
-                    landmarks=_landmarks_of(path, given),
-                )
+                picture_sample(path, label, subject, sequence, frame_number(path), _landmarks_of(path, given))
                 for path, label in roles
             )
     if broken:

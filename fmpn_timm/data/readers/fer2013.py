@@ -8,28 +8,26 @@ https://arxiv.org/abs/1307.0414. Two layouts are read:
   holds both PublicTest and PrivateTest, told apart by the beginning of the file names.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from fmpn_timm.data.classes import EXPRESSIONS, canonical
+from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.published import refuse_swapped
-from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
 
-from .layout import check_choice, csv_rows, find_root, pictures_in, visible_folders
+from .layout import check_choice, class_samples, csv_rows, find_root
 
-__all__ = ["FER2013_RECIPE", "USAGES", "grey_picture", "pixels_of", "read_fer2013", "table_rows"]
+__all__ = ["FER2013_RECIPE", "USAGES", "find_table", "grey_picture", "pixels_of", "read_fer2013", "table_rows"]
 
 SPLITS = ("train", "valid", "test")
 USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
-CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-CODE_NAMES = {str(code) for code in range(len(CODES))}
-CLASSES = tuple(e for e in EXPRESSIONS if e in CODES)
+CODES = {"0": "anger", "1": "disgust", "2": "fear", "3": "happiness", "4": "sadness", "5": "surprise", "6": "neutral"}
+CLASSES = tuple(e for e in EXPRESSIONS if e in CODES.values())
 COLUMNS = ("emotion", "pixels", "Usage")
 TABLES = ("fer2013.csv", "icml_face_data.csv")
 FOLDERS = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
@@ -86,13 +84,12 @@ def _from_table(table: Path, split: str) -> tuple[Sample, ...]:
         codes.setdefault(code, number)
         if usage == USAGES[split]:
             picture = partial(grey_picture, pixels_of(pixels, table, number))
-            expression = CODES[int(code)] if code in CODE_NAMES else code
-            samples.append(Sample(f"{table}:{number}", picture, expression))
+            samples.append(Sample(f"{table}:{number}", picture, CODES.get(code, code)))
     for code, number in codes.items():
-        if code not in CODE_NAMES:
+        if code not in CODES:
             shifted = set(codes) <= {str(i) for i in range(1, 8)}
             hint = "The codes begin at 1 instead of 0: subtract 1 from each." if shifted else AGAIN
-            known = ", ".join(f"{i} {name}" for i, name in enumerate(CODES))
+            known = ", ".join(f"{c} {name}" for c, name in CODES.items())
             raise InputError(f"{table}, line {number}: unknown code {code!r}, known are {known}. {hint}")
     return tuple(samples)
 
@@ -150,10 +147,10 @@ def _from_folders(root: Path, split: str) -> tuple[tuple[Sample, ...], str]:
     own = next((root / name for name in FOLDERS[split] if (root / name).is_dir()), None)
     has_valid = any((root / name).is_dir() for name in FOLDERS["valid"])
     if split == "train" or has_valid:
-        return tuple(_class_samples(own)), "folder"
-    both = list(_class_samples(root / "test"))
-    parts = Counter(Path(s.source).name.split("_")[0] for s in both)
-    if set(parts) == {USAGES["valid"], USAGES["test"]}:
+        return tuple(class_samples(own, CLASSES, CODES)), "folder"
+    both = class_samples(root / "test", CLASSES, CODES)
+    parts = {Path(s.source).name.split("_")[0] for s in both}
+    if parts == {USAGES["valid"], USAGES["test"]}:
         return tuple(s for s in both if Path(s.source).name.startswith(f"{USAGES[split]}_")), "file name"
     if split == "valid":
         raise InputError(
@@ -161,29 +158,6 @@ def _from_folders(root: Path, split: str) -> tuple[tuple[Sample, ...], str]:
             "Select on a part of train, or use fer2013.csv."
         )
     return tuple(both), "together"
-
-
-def _class_samples(folder: Path) -> list[Sample]:
-    samples, found = [], set()
-    for inner in visible_folders(folder):
-        if inner.name in CODE_NAMES:
-            expression = CODES[int(inner.name)]
-        else:
-            try:
-                expression = canonical(inner.name)
-            except InputError as error:
-                raise InputError(f"{inner}: {error}") from None
-        if expression not in CODES or expression in found:
-            odd = "a second folder of" if expression in found else "FER2013 has no class"
-            raise InputError(f"{inner}: {odd} {expression}. The class folders are {', '.join(CODES)}: use the owner's.")
-        found.add(expression)
-        for name in pictures_in(inner):
-            path = str(inner / name)
-            samples.append(Sample(path, partial(read_picture, path), expression))
-    lacking = [name for name in CODES if name not in found]
-    if lacking:
-        raise InputError(f"{folder} has no folder of {', '.join(lacking)}: unpack FER2013 again.")
-    return samples
 
 
 def _holds(folder: Path) -> bool:

@@ -5,13 +5,12 @@ folder of ``KA.AN1.39.tiff``: subject, expression and repetition, serial number.
 """
 
 import re
-from functools import partial
 from pathlib import Path
 
-from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
-from .layout import PICTURES, check_choice, find_root, make_face_set, visible_files
+from .layout import PICTURES, check_choice, find_root, make_face_set, picture_sample, visible_files
 
 __all__ = ["read_jaffe"]
 
@@ -40,9 +39,7 @@ def read_jaffe(root: str | Path, split: str = "all", classes: int = 7) -> FaceSe
         subject, code, repetition = name[1].upper(), name[2].upper(), int(name[3])
         if code not in CODES:
             raise InputError(f"{path}: unknown expression {code!r}; JAFFE has {', '.join(CODES)}. Rename or remove it.")
-        samples.append(
-            Sample(str(path), partial(read_picture, str(path)), CODES[code], subject, CODES[code], repetition)
-        )
+        samples.append(picture_sample(path, CODES[code], subject, CODES[code], repetition))
     return make_face_set("jaffe", root, CLASSES[classes], samples, {"classes": classes})
 
 

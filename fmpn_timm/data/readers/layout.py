@@ -3,18 +3,21 @@
 import csv
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fmpn_timm.data.classes import EXPRESSIONS
-from fmpn_timm.data.samples import FaceSet, Sample
+import numpy as np
+
+from fmpn_timm.data.classes import EXPRESSIONS, canonical
+from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 
 __all__ = [
-    "PICTURES", "WrongRoot", "around", "check_choice", "check_count", "csv_rows", "find_root", "first_folder",
-    "frame_number", "listed_files", "make_face_set", "pictures_in", "refuse_missing", "visible_files",
-    "visible_folders",
+    "PICTURES", "WrongRoot", "around", "check_choice", "check_count", "class_samples", "csv_rows", "expression_of",
+    "find_root", "first_folder", "frame_number", "frames_of", "listed_files", "make_face_set", "picture_sample",
+    "pictures_in", "refuse_missing", "sequence_samples", "visible_files", "visible_folders",
 ]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -114,10 +117,79 @@ def frame_number(path: Path) -> int:
     return int(digits[0])
 
 
+def frames_of(sequence: Path, at_least: int = 0) -> list[Path]:
+    """The pictures in a sequence's folder, in the order of their numbers.
+
+    Raises:
+        InputError: There are fewer than ``at_least``, or the name of one ends in no number.
+    """
+    pictures = sorted(visible_files(sequence, PICTURES), key=frame_number)
+    if len(pictures) < at_least:
+        raise InputError(
+            f"{sequence} holds {len(pictures)} pictures, and {at_least} are needed. Unpack the archive again."
+        )
+    return pictures
+
+
 def around(items: Sequence[T], index: int, count: int) -> Sequence[T]:
     """``count`` neighbours about ``items[index]``, moved inwards at the ends."""
     start = max(min(index - count // 2, len(items) - count), 0)
     return items[start : start + count]
+
+
+def expression_of(folder: Path, classes: Collection[str], codes: Mapping[str, str] | None = None) -> str:
+    """The class that a folder is named after, by one of its names or by a code.
+
+    Raises:
+        InputError: It is named after none of the classes.
+    """
+    try:
+        expression = (codes or {}).get(folder.name) or canonical(folder.name)
+    except InputError:
+        expression = None
+    if expression not in classes:
+        raise InputError(f"{folder} is none of the classes ({', '.join(classes)}): rename or remove it.")
+    return expression
+
+
+def picture_sample(
+        path: str | Path,
+        expression: str,
+        subject: str | None = None,
+        sequence: str | None = None,
+        frame: int | None = None,
+        landmarks: Callable[[], np.ndarray] | None = None,
+) -> Sample:
+    """The sample of a picture file; see ``Sample``."""
+    picture = partial(read_picture, str(path))
+    return Sample(str(path), picture, expression, subject, sequence, frame, landmarks=landmarks)
+
+
+def sequence_samples(
+        neutral: Path, peak: Iterable[Path], expression: str, subject: str, sequence: str
+) -> list[Sample]:
+    """Samples of a sequence: its neutral frame, then those that carry its label."""
+    labelled = ((neutral, "neutral"), *((path, expression) for path in peak))
+    return [picture_sample(path, label, subject, sequence, frame_number(path)) for path, label in labelled]
+
+
+def class_samples(folder: Path, classes: Collection[str], codes: Mapping[str, str] | None = None) -> list[Sample]:
+    """Samples of the pictures in a folder's class folders, which are named as ``expression_of`` says.
+
+    Raises:
+        InputError: A class folder is unknown, there twice, missing or empty.
+    """
+    folders, samples = {}, []
+    for inner in visible_folders(folder):
+        expression = expression_of(inner, classes, codes)
+        if expression in folders:
+            raise InputError(f"{inner}: {expression}, as {folders[expression]} is. Unpack again into an empty folder.")
+        folders[expression] = inner
+        samples += (picture_sample(inner / name, expression) for name in pictures_in(inner))
+    lacking = set(classes) - {s.expression for s in samples}
+    if lacking:
+        raise InputError(f"{folder} has no pictures of {', '.join(sorted(lacking))}. Unpack the data set again.")
+    return samples
 
 
 def make_face_set(

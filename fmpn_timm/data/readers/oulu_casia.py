@@ -4,22 +4,20 @@ Zhao et al., `Facial expression recognition from near-infrared videos`, Image an
 ``OriginalImg/VL/Strong/P001/Anger/000.jpeg``; the archive's folder is also met as ``B_OriginalImg``.
 """
 
-from functools import partial
 from pathlib import Path
 
-from fmpn_timm.data.classes import canonical
-from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
 from .layout import (
-    PICTURES,
     check_choice,
     check_count,
+    expression_of,
     find_root,
     first_folder,
-    frame_number,
+    frames_of,
     make_face_set,
-    visible_files,
+    sequence_samples,
     visible_folders,
 )
 
@@ -64,30 +62,11 @@ def read_oulu_casia(
     samples = []
     for subject in visible_folders(folder):
         for sequence in visible_folders(subject):
-            pictures = sorted(visible_files(sequence, PICTURES), key=frame_number)
-            if len(pictures) <= frames:
-                raise InputError(
-                    f"{sequence} holds {len(pictures)} pictures, and {frames + 1} are needed. Unpack the archive again."
-                )
-            expression = _expression(sequence)
-            samples += (
-                Sample(str(path), partial(read_picture, str(path)), label, subject.name, sequence.name,
-                       frame_number(path))
-                for path, label in ((pictures[0], "neutral"), *((p, expression) for p in pictures[-frames:]))
-            )
+            expression, pictures = expression_of(sequence, CLASSES), frames_of(sequence, at_least=frames + 1)
+            samples += sequence_samples(pictures[0], pictures[-frames:], expression, subject.name, sequence.name)
     options = {"light": light, "strength": strength, "frames": frames, "images": _images(root)}
     return make_face_set("oulu_casia", root, CLASSES, samples, options)
 
 
 def _images(root: Path) -> str | None:
     return next((name for name in FOLDERS if first_folder(root / name, LIGHTS)), None)
-
-
-def _expression(folder: Path) -> str:
-    try:
-        expression = canonical(folder.name)
-    except InputError:
-        expression = None
-    if expression not in CLASSES:
-        raise InputError(f"{folder} is none of the six expressions ({', '.join(CLASSES)}): rename or remove it.")
-    return expression

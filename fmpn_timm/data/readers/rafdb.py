@@ -17,10 +17,10 @@ import numpy as np
 
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.published import refuse_swapped
-from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
-from .layout import check_choice, find_root, listed_files
+from .layout import check_choice, find_root, listed_files, picture_sample
 
 __all__ = ["read_rafdb"]
 
@@ -67,9 +67,9 @@ def read_rafdb(root: str | Path, split: str = "train", pictures: str = "aligned"
     landmarks = set(os.listdir(manual)) if pictures == "original" and manual.is_dir() else set()
     samples = []
     for name, expression in sorted(expressions.items()):
-        path, points = files[name], f"{Path(name).stem}_manu_attri.txt"
+        points = f"{Path(name).stem}_manu_attri.txt"
         given = partial(_read_landmarks, str(manual / points)) if points in landmarks else None
-        samples.append(Sample(path, partial(read_picture, path), expression, landmarks=given))
+        samples.append(picture_sample(files[name], expression, landmarks=given))
     options = {"pictures": pictures, "list": labels.name, "landmarks": bool(landmarks)}
     faces = FaceSet("rafdb", split, CLASSES, tuple(samples), options)
     refuse_swapped(faces, labels)

@@ -5,14 +5,13 @@ version of EmotiW 2015. The layout read is that of the aligned faces, 143 x 181 
 ``{Train,Val}_Aligned_Faces/{Angry,Disgust,Fear,Happy,Neutral,Sad,Surprise}/*.png``.
 """
 
-from functools import partial
 from pathlib import Path
 
-from fmpn_timm.data.classes import EXPRESSIONS, canonical
-from fmpn_timm.data.samples import FaceSet, Sample, read_picture
+from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.errors import InputError
 
-from .layout import check_choice, find_root, pictures_in, visible_folders
+from .layout import check_choice, class_samples, find_root
 
 __all__ = ["read_sfew"]
 
@@ -49,26 +48,8 @@ def read_sfew(root: str | Path, split: str = "train") -> FaceSet:
     if folder is None:
         other = next(name for name in SPLITS if name != split)
         raise InputError(f"{root / first} is missing: unpack it there; found only the split {other}.")
-    classes = {}
-    for inner in visible_folders(folder):
-        try:
-            expression = canonical(inner.name)
-        except InputError as error:
-            raise InputError(f"{inner}: {error}") from None
-        if expression in classes or expression not in CLASSES:
-            odd = f"beside {classes[expression].name}" if expression in classes else "no class of SFEW"
-            raise InputError(f"{inner}: {expression}, {odd}. Unpack SFEW again into an empty folder.")
-        classes[expression] = inner
-    files = {expression: pictures_in(inner) for expression, inner in classes.items()}
-    lacking = [expression for expression in CLASSES if not files.get(expression)]
-    if lacking:
-        raise InputError(f"{folder} has no pictures of {', '.join(lacking)}. Unpack SFEW again.")
-    samples = []
-    for expression, inner in sorted(classes.items()):
-        for name in files[expression]:
-            path = str(inner / name)
-            samples.append(Sample(path, partial(read_picture, path), expression))
-    return FaceSet("sfew", split, CLASSES, tuple(samples), {"folder": folder.relative_to(root).as_posix()})
+    samples = tuple(class_samples(folder, CLASSES))
+    return FaceSet("sfew", split, CLASSES, samples, {"folder": folder.relative_to(root).as_posix()})
 
 
 def _folder(root: Path, split: str) -> Path | None:

@@ -49,7 +49,7 @@ def test_bad_sequences(root):
     with pytest.raises(InputError, match=r"F001/Angry holds 9 pictures, and 10 are needed"):
         read_bu4dfe(root, frames=9)
     (root / "M002/Sad").rename(root / "M002/Bored")
-    with pytest.raises(InputError, match=r"M002/Bored is none of the six expressions"):
+    with pytest.raises(InputError, match=r"M002/Bored is none of the classes"):
         read_bu4dfe(root)
 
 

@@ -67,7 +67,7 @@ def test_other_folder_light_and_strength(tmp_path):
 def test_too_few_pictures_and_unknown_expression(root):
     folder = root / "OriginalImg/VL/Strong/P001"
     (folder / "Fear").rename(folder / "Boredom")
-    with pytest.raises(InputError, match=r"P001/Boredom is none of the six expressions"):
+    with pytest.raises(InputError, match=r"P001/Boredom is none of the classes"):
         read_oulu_casia(root)
     shutil.rmtree(folder / "Boredom")
     for n in range(3):
