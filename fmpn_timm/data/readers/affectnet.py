@@ -233,10 +233,11 @@ def _code(path: Path) -> int:
 
 
 def _five_from_file(path: str) -> np.ndarray:
+    points = _load(path)
     try:
-        points = _load(path).astype(np.float32)
-    except ValueError as error:
-        raise InputError(str(error) if isinstance(error, InputError) else f"{path}: no numbers. {AGAIN}") from None
+        points = points.astype(np.float32)
+    except ValueError:
+        raise InputError(f"{path}: no numbers. {AGAIN}") from None
     if points.size != 2 * 68:
         raise InputError(f"{path}: expected 68 landmarks, found {points.size} numbers. {AGAIN}")
     return five_of_68(points.reshape(68, 2))

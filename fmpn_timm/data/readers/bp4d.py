@@ -97,8 +97,11 @@ def _check_edition(folder: Path, edition: str) -> None:
     """Only BP4D+ has tasks 9 and 10; read as the other edition, sadness would be surprise and fear anger."""
     has_ten = any(task.name.upper() in ("T9", "T10") for _, task in _tasks(folder))
     if has_ten != (edition == "plus"):
-        have, other = ("has", "plus") if has_ten else ("has no", "spontaneous")
-        raise InputError(f"{folder} {have} task T9 or T10: its tasks mean other expressions. Say edition={other}.")
+        raise InputError(
+            f"{folder} has task T9 or T10, which only BP4D+ has: say edition=plus." if has_ten else
+            f"{folder} has no task T9 or T10: unpack BP4D+ again, or, if it is BP4D-Spontaneous whose tasks mean other "
+            "expressions, say edition=spontaneous."
+        )
 
 
 def _action_units(root: Path, subject: str, task: str) -> dict[int, int]:

@@ -10,7 +10,9 @@ from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
 
-__all__ = ["read_drawn"]
+from .layout import check_choice
+
+__all__ = ["SPLITS", "read_drawn", "subjects_of"]
 
 SPLITS = {"train": (0.0, 0.6), "valid": (0.6, 0.8), "test": (0.8, 1.0)}
 
@@ -38,15 +40,11 @@ def read_drawn(
     Raises:
         InputError: Unknown split, too few subjects to split, or an option that ``draw_face`` does not take.
     """
-    if split not in (*SPLITS, "all"):
-        raise InputError(f"The drawn faces have no split {split!r}: choose one of {', '.join((*SPLITS, 'all'))}.")
-    if subjects < 5 or takes < 1:
-        raise InputError(f"Give at least 5 subjects and 1 take, not {subjects} and {takes}: the splits are by subject.")
+    people = subjects_of("The drawn data set", split, subjects, takes)
     try:
         draw_face(0, size=size * 4 // 3, seed=seed, **nuisance)  # its checks, now and not at the first picture
     except (TypeError, ValueError) as error:
         raise InputError(f"The drawn faces cannot be drawn so: {error}.") from None
-    first, last = (round(f * subjects) for f in SPLITS.get(split, (0.0, 1.0)))
     samples = tuple(
         Sample(
             source=f"drawn:seed={seed}/subject={subject}/{expression}/take={take}",
@@ -56,12 +54,24 @@ def read_drawn(
             sequence=expression,
             frame=take,
         )
-        for subject in range(first, last)
+        for subject in people
         for expression in EXPRESSIONS
         for take in range(takes)
     )
     options = dict(subjects=subjects, takes=takes, size=size, seed=seed, **nuisance)
     return FaceSet("drawn", split, EXPRESSIONS, samples, options, recipe=_recipe(size))
+
+
+def subjects_of(name: str, split: str, subjects: int, takes: int) -> range:
+    """Numbers of the subjects of a split of faces that are made; ``name`` is the data set's.
+
+    Raises:
+        InputError: Unknown split, or too few subjects or takes.
+    """
+    check_choice(name, "split", split, (*SPLITS, "all"))
+    if subjects < 5 or takes < 1:
+        raise InputError(f"Give at least 5 subjects and 1 take, not {subjects} and {takes}: the splits are by subject.")
+    return range(*(round(share * subjects) for share in SPLITS.get(split, (0.0, 1.0))))
 
 
 def _recipe(size: int) -> Recipe:

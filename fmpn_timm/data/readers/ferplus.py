@@ -54,12 +54,12 @@ def read_ferplus(root: str | Path, split: str = "train", rule: str = "majority")
     check_choice("FERPlus", "label rule", rule, RULES)
     root = find_root(root, "FERPlus", _holds, f"{FOLDERS[split]} or fer2013new.csv", "|".join(FOLDERS.values()))
     folder, in_checkout = root / FOLDERS[split], root / "data" / FOLDERS[split]
-    votes = (root / "fer2013new.csv").is_file()
+    has_votes = (root / "fer2013new.csv").is_file()
     if (folder / "label.csv").is_file():
         rows = _folder_rows(folder)
-    elif (in_checkout / "label.csv").is_file() and not (votes and find_table(root)):
+    elif (in_checkout / "label.csv").is_file() and not (has_votes and find_table(root)):
         rows = _folder_rows(in_checkout)
-    elif votes:
+    elif has_votes:
         rows = _csv_rows(root, USAGES[split])
     else:
         found = ", ".join(name for name, of in FOLDERS.items() if (root / of / "label.csv").is_file())

@@ -17,11 +17,11 @@ from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, five_of_68
 
+from .drawn import SPLITS, subjects_of
 from .layout import check_choice
 
-__all__ = ["read_ict"]
+__all__ = ["SPLITS", "read_ict"]
 
-SPLITS = {"train": (0.0, 0.6), "valid": (0.6, 0.8), "test": (0.8, 1.0)}
 INTENSITY = (0.6, 1.0)
 CLASSES = {7: tuple(name for name in EXPRESSIONS if name != "neutral"), 8: EXPRESSIONS}
 IDENTITY_SPREAD = 0.8  # of the coefficients; at 1 some heads are caricatures
@@ -80,10 +80,7 @@ def read_ict(
     Raises:
         InputError: No model, unknown split, or an option out of its range.
     """
-    if split not in (*SPLITS, "all"):
-        raise InputError(f"ICT FaceKit has no split {split!r}: choose one of {', '.join((*SPLITS, 'all'))}.")
-    if subjects < 5 or takes < 1:
-        raise InputError(f"Give at least 5 subjects and 1 take, not {subjects} and {takes}: the splits are by subject.")
+    people = subjects_of("ICT FaceKit", split, subjects, takes)
     if seed < 0 or not 0 <= pose <= 3 or not 0 <= light <= 2 or not 0 <= jitter <= 0.2:
         raise InputError("Give a seed from 0, pose in [0, 3], light in [0, 2] and jitter in [0, 0.2], "
                          f"not {seed}, {pose}, {light} and {jitter}.")
@@ -96,7 +93,6 @@ def read_ict(
     frame = {} if reference is None else {"reference": reference}
     recipe = Recipe(detector="dataset", size=size, margin=margin, weights=tuple(weights), **frame)
     load_ict(root)  # its checks, now and not at the first picture
-    first, last = (round(f * subjects) for f in SPLITS.get(split, (0.0, 1.0)))
     look = dict(root=str(root), seed=seed, recipe=recipe, pose=pose, light=light, scene=scene, jitter=jitter,
                 intensity=(low, high), occlude=occlude, blur=blur, noise=noise)
     shown = CLASSES[classes]
@@ -113,7 +109,7 @@ def read_ict(
             landmarks=partial(_landmarks, subject, expression, take, **look),
         )
 
-    everything = list(itertools.product(range(first, last), EXPRESSIONS, range(takes)))
+    everything = list(itertools.product(people, EXPRESSIONS, range(takes)))
     samples = tuple(face(*one) for one in everything if one[1] in shown)
     neutral = tuple(face(*one) for one in everything if one[1] not in shown)
     options = dict(subjects=subjects, takes=takes, size=size, seed=seed, margin=margin, weights=list(recipe.weights),

@@ -263,11 +263,11 @@ def listed_files(
 
 
 def refuse_missing(missing: Collection[str], of: int, labels: Path, folder: Path, mend: str) -> None:
-    """Refuse pictures that a label file names and a folder lacks.
+    """Refuse a folder that lacks files: pictures that a list names, or labels of pictures.
 
     Raises:
         InputError: There are some; the message counts them and names the first five.
     """
     if missing:
         first = ", ".join(sorted(missing)[:5]) + (", ..." if len(missing) > 5 else "")
-        raise InputError(f"{folder}: {len(missing)} of the {of} pictures of {labels} are missing ({first}). {mend}")
+        raise InputError(f"{folder}: {len(missing)} of the {of} files for {labels} are missing ({first}). {mend}")

@@ -200,12 +200,12 @@ def _reason_to_leave_out(expression: str | int | None, name: str, sequences: str
 
 def _frames_about_the_peak(video: Path, published: int | None, frames: int) -> list[int]:
     if published is not None:  # the first of three
-        first = max(published + 1 - frames // 2, 0)
+        first = max(published + 1 - frames // 2, 1)
         return list(range(first, first + frames))
     count = _count_frames(video)
     if count <= frames:
         raise InputError(f"{video} has {count} frames; {frames} beside a neutral one are needed. Fetch it again.")
-    return list(around(range(count), count // 2, frames))
+    return list(around(range(1, count), count // 2 - 1, frames))
 
 
 def _count_frames(video: Path) -> int:

@@ -54,7 +54,8 @@ def read_oulu_casia(
     inner = r"(B_)?OriginalImg|VL|NI|Strong|Weak|Dark|P\d{3}"
     expected = "OriginalImg or B_OriginalImg"
     root = find_root(root, "Oulu-CASIA", lambda folder: _images(folder) is not None, expected, inner)
-    folder = root / _images(root) / light / strength
+    images = _images(root)
+    folder = root / images / light / strength
     if not folder.is_dir():
         have = [f"{a}/{b}" for a in LIGHTS for b in STRENGTHS if (folder.parents[1] / a / b).is_dir()]
         raise InputError(f"{folder} is missing: unpack it, or choose from what is there ({', '.join(have) or 'none'}).")
@@ -64,7 +65,7 @@ def read_oulu_casia(
         for sequence in visible_folders(subject):
             expression, pictures = expression_of(sequence, CLASSES), frames_of(sequence, at_least=frames + 1)
             samples += sequence_samples(pictures[0], pictures[-frames:], expression, subject.name, sequence.name)
-    options = {"light": light, "strength": strength, "frames": frames, "images": _images(root)}
+    options = {"light": light, "strength": strength, "frames": frames, "images": images}
     return make_face_set("oulu_casia", root, CLASSES, samples, options)
 
 

@@ -5,6 +5,7 @@ Susskind et al., `The Toronto Face Database`, technical report, University of To
 """
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -64,8 +65,7 @@ def read_tfd(root: str | Path, split: str = "all", size: int = 48, fold: int = 1
                 sequence="/".join(parts),
             ))
     options = {"size": size} if split == "all" else {"size": size, "fold": fold}
-    faces = make_face_set("tfd", root, CODES, samples, options)
-    return faces.where(lambda s: True, split=split)
+    return replace(make_face_set("tfd", root, CODES, samples, options), split=split)
 
 
 def _files(folder: Path) -> list[Path]:

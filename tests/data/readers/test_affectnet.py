@@ -215,13 +215,13 @@ def test_missing_column(old):
 def test_missing_pictures_are_listed(tmp_path):
     old, new = write_old(tmp_path / "old"), write_new(tmp_path / "new")
     (old / "Manually_Annotated_Images" / "1" / "training3.jpg").unlink()
-    with pytest.raises(InputError, match=r"1 of the 16 pictures of .*training\.csv are missing \(1/training3\.jpg\)"):
+    with pytest.raises(InputError, match=r"1 of the 16 files for .*training\.csv are missing \(1/training3\.jpg\)"):
         read_affectnet(old)
     (new / "train_set" / "images" / "4.jpg").unlink()
     with pytest.raises(InputError, match=r"images: 1 of the 18 .*missing \(4\). Unpack the pictures"):
         read_affectnet(new)
     (new / "val_set" / "annotations" / "2_exp.npy").unlink()
-    with pytest.raises(InputError, match=r"annotations: 1 of the 9 .*\(2_exp\.npy\). Unpack the annotations"):
+    with pytest.raises(InputError, match=r"annotations: 1 of the 9 files for .*images are missing \(2_exp\.npy\)\. Un"):
         read_affectnet(new, "valid")
 
 

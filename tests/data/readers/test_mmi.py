@@ -108,6 +108,13 @@ def test_other_sequences_take_the_middle(root):
     assert [s.frame for s in read_mmi(root, sequences="all", frames=1).samples] == [46, 31, 35, 35]
 
 
+def test_the_neutral_frame_never_carries_the_label(root):
+    write_video(root / "Sessions/11/S002-106.avi", frames=5)
+    frames = [s.frame for s in read_mmi(root, sequences="all", frames=4).samples if s.subject == "S002"]
+    assert frames == [1, 2, 3, 4]
+    assert min(s.frame for s in read_mmi(root, frames=64).samples) == 1
+
+
 def grey(sample) -> np.ndarray:
     """Means of the quarters (2, 2) of the picture."""
     picture = sample.picture().astype(float).mean(2)
