@@ -235,6 +235,8 @@ def test_files_in_another_case(old):
 
 def test_files_that_differ_in_case_alone_are_two(old):
     folder = old / "Manually_Annotated_Images" / "0"
+    if (folder / "training1.JPG").exists():
+        pytest.skip("this disk does not tell case apart")
     (folder / "training2.jpg").rename(folder / "training1.JPG")
     training(old).write_text(training(old).read_text().replace("0/training2.jpg", "0/training1.JPG"))
     faces = {Path(s.source).name: s.expression for s in read_affectnet(old).samples if "/0/" in s.source}
