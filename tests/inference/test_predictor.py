@@ -159,6 +159,23 @@ def test_the_surest_face_decides_whether_a_picture_is_turned(model, policy):
     assert result.faces[0].box.tolist() == [60, 20, 130, 90]
 
 
+@pytest.mark.parametrize("policy", ["all", "largest"])
+def test_a_sharp_face_on_its_side_leaves_soft_upright_ones(model, policy):
+    """A large face is sharp where the first pixel is blue, in the turned picture; the small one is upright."""
+    def detect(found):
+        faces, = Marked()(found)
+        sides, turned = faces.boxes[:, 2] - faces.boxes[:, 0], found[0][0, 0, 2] == 255
+        large, small = (0.95, 0.7) if turned else (0.8, 0.85)
+        return [dataclasses.replace(faces, scores=np.where(sides > 40, large, small))]
+
+    picture = np.rot90(marked((5, 5, 30), (60, 20, 70)))
+    picture[-1, 0, 2] = 255  # the first pixel, when it is turned back by three quarters
+    result = Predictor(model, detector=detect, faces=policy)(picture)
+    assert [face.score for face in result.faces] == pytest.approx([0.95, 0.85][:2 if policy == "all" else 1])
+    sizes = [face.box[2] - face.box[0] for face in result.faces]
+    assert sizes == [70, 30][:len(sizes)]
+
+
 def test_frames_of_a_video_are_not_turned(model):
     looked = []
     predictor = Predictor(model, detector=surer_upright(looked))
