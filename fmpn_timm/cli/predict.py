@@ -47,8 +47,8 @@ def add_predict(commands: Commands) -> None:
     predict.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     predict.add_argument("--flip", **FLIP)
     predict.add_argument("--resume", action="store_true",
-                         help="go on with a CSV or JSON lines file that an interrupted run has left; give the same "
-                              "model and options")
+                         help="go on with a CSV or JSON lines file that an interrupted run has left, several processes "
+                              "with any; give the same model and options")
     predict.set_defaults(run=_predict)
 
 

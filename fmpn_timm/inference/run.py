@@ -62,6 +62,11 @@ class Outputs:
     def files(self) -> list[str | Path]:
         return [path for path in (self.csv, self.json if self.json != "-" else None, self.parquet) if path is not None]
 
+    @property
+    def once(self) -> list[str | Path]:
+        """Those that appear when they are complete."""
+        return [path for path in self.files if path == self.parquet or path == self.json and not self.lines]
+
 
 @dataclass(frozen=True)
 class Watching:
@@ -142,7 +147,7 @@ def predict_sources(
     camera ends; what was seen by then is complete.
 
     Processes that a launcher has started together share the inputs: each writes the rows of its share to
-    ``OUT.<rank>-of-<processes>``, and the first puts them together, in order.
+    ``OUT.<rank>-of-<processes>``, which ``resume`` goes on with, and the first puts them together, in order.
 
     Args:
         given: Files, folders, globs and cameras.
@@ -160,10 +165,10 @@ def predict_sources(
     Raises:
         InputError: An output is there already, or cannot be written; what ``Predictor`` raises.
     """
-    _check(given, outputs)
+    rank, processes = place()
+    _check(given, outputs, processes)
     parse_every(watching.every)
     check_times(watching.gap, watching.smooth)
-    rank, processes = place()
     if processes > 1 and not outputs.files:
         raise InputError("Several processes write their rows to files: name one by --csv, --json or --parquet.")
     predictor = _predictor(model, options, quiet=rank > 0)
@@ -203,13 +208,11 @@ def predict_sources(
     return _merge(parts, outputs, predictor.classes, sources) if rank == 0 else None
 
 
-def _check(given: Sequence[str], outputs: Outputs) -> None:
+def _check(given: Sequence[str], outputs: Outputs, processes: int) -> None:
     """Refuse outputs that are there already, or would mix with what is read."""
-    once = [path for path in (outputs.parquet, outputs.json) if path not in (None, "-")]
-    once = [path for path in once if not (path == outputs.json and outputs.lines)]
-    if outputs.resume and once:
-        raise InputError(f"{once[0]} appears when it is complete, and cannot be gone on with: leave --resume out, or "
-                         "write --csv or --json FILE.jsonl.")
+    if outputs.resume and outputs.once and processes == 1:  # several go on with the files of their shares
+        raise InputError(f"{outputs.once[0]} appears when it is complete, and cannot be gone on with: leave --resume "
+                         "out, or write --csv or --json FILE.jsonl.")
     for option, path in (("--csv", outputs.csv), ("--parquet", outputs.parquet)):
         if path == "-":
             raise InputError(f"{option} -: rows go to a file, name one; --json without a name prints them.")
@@ -222,7 +225,8 @@ def _check(given: Sequence[str], outputs: Outputs) -> None:
             raise InputError(f"{folder} holds what is read: give another folder to write to.")
         refuse_existing(folder, folder=True, resume=outputs.resume)
     for path in outputs.files:
-        refuse_existing(path, resume=outputs.resume, once=path in once)
+        once = path in outputs.once
+        refuse_existing(path, resume=outputs.resume and not once, once=once)
 
 
 def _followed(source: Source) -> Source:
@@ -272,7 +276,7 @@ def _opened(stack: ExitStack, writer: RowWriter) -> RowWriter:
 
 def _done(outputs: Outputs, classes: tuple[str, ...], inputs: Collection[str]) -> set[str]:
     """The sources that every output has already; before any process changes them."""
-    if not outputs.resume:
+    if not outputs.resume or outputs.once:
         return set()
     kinds = [(CsvRows, outputs.csv), (JsonLines, outputs.json)]
     done = [kind.finished(path, classes, inputs) for kind, path in kinds if path is not None]

@@ -214,6 +214,29 @@ def test_processes_go_on_with_what_one_has_left(photos, model, tmp_path, monkeyp
     assert [row["source"] for row in rows_of(tmp_path / "o.csv")] == NAMES
 
 
+@pytest.mark.parametrize("name", ["o.parquet", "o.json"])
+def test_processes_go_on_with_what_appears_when_complete(photos, model, tmp_path, monkeypatch, name):
+    kind = name.partition(".")[2]
+    monkeypatch.setattr(run, "wait", lambda processes: None)
+    seen, plain = [], run.frames
+    monkeypatch.setattr(run, "frames", lambda source: seen.append(source.name) or plain(source))
+
+    def go(rank, resume):
+        monkeypatch.setattr(run, "place", lambda: (rank, 2))
+        return predict_sources([str(photos)], Outputs(**{kind: tmp_path / name}, resume=resume), model, progress=False)
+
+    go(1, False)  # the other is stopped before it has begun
+    with pytest.raises(InputError, match="1-of-2 is there already: go on with it by --resume"):
+        go(1, False)
+    seen.clear()
+    go(1, True)
+    assert go(0, True) == Counts(7, 7, 1, 0)
+    assert seen == ["sub/6.png", "0.png", "1.png", "2.png"]  # the last, which may lack rows, and the other's
+    assert sorted(p.name for p in tmp_path.iterdir()) == [name, "photos"]
+    with pytest.raises(InputError, match=f"{name} is there already: give another name"):
+        go(0, True)
+
+
 def test_several_processes_need_a_file(photos, model, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "place", lambda: (0, 2))
     with pytest.raises(InputError, match="Several processes.*--csv"):
