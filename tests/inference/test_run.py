@@ -326,6 +326,16 @@ def test_closed_streams_do_not_matter(photos, model, tmp_path, monkeypatch):
     assert predict(photos, "--csv", tmp_path / "o.csv", model=model) == 0
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+@pytest.mark.parametrize("buffering", [1, -1])
+@pytest.mark.parametrize("args", [[], ["--json"]])
+def test_a_full_disk_behind_stdout_is_one_line(photos, model, monkeypatch, args, buffering):
+    with open("/dev/full", "w", buffering) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        code = predict(photos, *args, model=model)
+    assert code == "error: stdout: no space left on device. Make room, then run it again."
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read all")
 def test_files_that_may_not_be_read(photos, model, tmp_path):
     (photos / "0.png").chmod(0)
