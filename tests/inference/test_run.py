@@ -110,6 +110,11 @@ def test_named_files_and_globs(photos, model, tmp_path, capsys, monkeypatch):
     assert rows[4]["reason"] == "cannot be read: no file matches"
 
 
+def test_options_may_stand_between_pictures(photos, model, tmp_path):
+    assert predict(photos / "0.png", "--csv", tmp_path / "o.csv", photos / "3.png", model=model) == 0
+    assert [Path(row["source"]).name for row in rows_of(tmp_path / "o.csv")] == ["0.png", "3.png"]
+
+
 def test_without_an_output_a_table_is_printed(photos, model, capsys):
     assert predict(photos, "--abstain", "1", model=model) == 0
     header, *lines = capsys.readouterr().out.splitlines()
