@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import cv2
@@ -49,7 +50,7 @@ class Predictor:
     file that cannot be read gives a prediction without faces whose ``reason`` begins with "cannot be read"; the rest
     goes on. What is nearly black is lit up for the detector and the model, and faces that lie on their side or stand on
     their heads are set upright for them, unless one in the picture is upright and sharp. Several threads may call one
-    predictor: detectors bear that, and a lock keeps the model to one batch at a time.
+    predictor: detectors bear that, and a lock keeps the model to one batch at a time. It pickles.
 
     The detector looks at a copy of the picture (YuNet: longest side at most 1,024 pixels), and the face is cut from the
     picture itself. Faces of less than some 10 pixels in that copy are missed; where small faces in large pictures
@@ -92,8 +93,8 @@ class Predictor:
             recipe: Recipe | None = None,
             mask: bool = True,
     ):
-        if batch_size < 1:
-            raise InputError(f"batch_size: give at least 1, not {batch_size}.")
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise InputError(f"batch_size: give a whole number, at least 1, not {batch_size}.")
         if abstain is not None and not 0 <= abstain <= 1:
             raise InputError(f"abstain: give a probability between 0 and 1, not {abstain}.")
         model = os.fspath(model)
@@ -110,6 +111,12 @@ class Predictor:
             detector = _create_detector(self.recipe.detector)
         self._aligner = FaceAligner(self.recipe, detector, faces, missing)
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def __call__(self, pictures: Any) -> PicturePrediction | list[PicturePrediction]:
         if isinstance(pictures, ONE) or hasattr(pictures, "read") or not isinstance(pictures, Iterable):

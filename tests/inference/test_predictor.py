@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import pickle
 import threading
 import warnings
 from pathlib import Path
@@ -288,7 +289,8 @@ def test_models_without_masks(tmp_path, pictures):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"batch_size": 0}, "batch_size: give at least 1"),
+    ({"batch_size": 0}, "batch_size: give a whole number, at least 1, not 0"),
+    ({"batch_size": 2.5}, "batch_size: give a whole number, at least 1, not 2.5"),
     ({"abstain": 1.2}, "abstain: give a probability"),
     ({"faces": "best"}, "Unknown policy 'best'"),
     ({"missing": "guess"}, "Unknown choice 'guess'"),
@@ -299,6 +301,11 @@ def test_bad_options_are_one_line(model, options, message):
     with pytest.raises(InputError, match=message) as caught:
         Predictor(model, **{"detector": Marked(), **options})
     assert "\n" not in str(caught.value)
+
+
+def test_it_pickles(predictor, pictures):
+    for a, b in zip(pickle.loads(pickle.dumps(predictor))(pictures), predictor(pictures), strict=True):
+        assert_equal(a, b)
 
 
 def test_threads_do_not_disturb_each_other(predictor, pictures):
