@@ -25,12 +25,14 @@ from .sources import Frame, Source, frames, list_sources
 from .timeline import NeutralSheet, Timeline
 from .tracks import NEEDS_SCIPY, Tracker, can_follow, check_times, follow
 from .video import VideoWriter, parse_every, sample
-from .write import CsvRows, JsonArray, JsonLines, ParquetRows, RowWriter, Table, refuse_existing
+from .write import CsvRows, JsonArray, JsonLines, ParquetRows, RowWriter, Table, refuse_existing, writing
 
 __all__ = ["FIND", "Counts", "Outputs", "Watching", "predict_sources"]
 
 #: In place of a neutral picture: find the neutral face of each track in its video.
 FIND = "find"
+#: What is done about drawings and masks that cannot be written.
+MEND = " --resume goes on with --csv or --json FILE.jsonl."
 
 
 @dataclass(frozen=True)
@@ -332,9 +334,11 @@ class _Run:
                             prediction = with_comparisons(prediction, neutral, self.predictor.recipe.frame)
                         # pictures first: what has rows is not looked at again by --resume
                         for drawing in drawings:
-                            _written(self.outputs.draw, drawing.add, prediction, picture)
+                            with writing(self.outputs.draw, MEND):
+                                drawing.add(prediction, picture)
                         if self.outputs.masks is not None:
-                            _written(self.outputs.masks, write_masks, prediction, self.outputs.masks, self.common)
+                            with writing(self.outputs.masks, MEND):
+                                write_masks(prediction, self.outputs.masks, self.common)
                         rows = prediction.as_rows()
                         _write(writers, rows)
                         counts.add(rows)
@@ -404,7 +408,8 @@ class _Run:
         """What is drawn of a source, each closed by the stack."""
         drawings = [] if self.outputs.draw is None else self._drawn(source)
         for drawing in drawings:
-            stack.push(lambda kind, *_, close=drawing.close: _written(self.outputs.draw, close, kind is None))
+            close = writing(self.outputs.draw, MEND)(drawing.close)
+            stack.push(lambda kind, *_, close=close: close(kind is None))
         return drawings
 
 
@@ -436,14 +441,6 @@ def _write(writers: Sequence[RowWriter], rows: Sequence[dict[str, Any]]) -> None
     for writer in writers:
         if rows[0]["source"] not in writer.done:
             writer.write(rows)
-
-
-def _written(where: str | Path, write: Any, *args: Any) -> None:
-    try:
-        write(*args)
-    except OSError as error:
-        raise InputError(f"{where} cannot be written: {(error.strerror or str(error)).lower()}. --resume goes on with "
-                         "--csv or --json FILE.jsonl.") from error
 
 
 def _merge(parts: Sequence[Path], outputs: Outputs, classes: tuple[str, ...], inputs: Collection[str]) -> Counts:
