@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["FULL", "os_errors", "partial_name", "portable", "save_figure", "sha256", "whole", "write_json",
            "write_text"]
 
+#: Fonts that have the letters which matplotlib's lacks, on Linux, macOS and Windows.
+FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "IPAGothic", "Arial Unicode MS", "Hiragino Sans",
+         "Yu Gothic", "Microsoft YaHei", "Malgun Gothic")
 #: Numbers of the errors of a disk that has no room.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -78,11 +82,20 @@ def write_json(path: str | Path, content: Any) -> None:
 def save_figure(figure: "Figure", path: str | Path, dpi: int = 110) -> None:
     """Write a figure as a picture of the kind that its suffix says, whole or not at all.
 
+    Letters that matplotlib's font lacks are taken from one of ``FONTS``; where none is installed they become boxes.
+
     Raises:
         InputError: matplotlib writes no such pictures, or the file cannot be written.
     """
+    from matplotlib.font_manager import fontManager
+    from matplotlib.text import Text
+
+    fonts = [font for font in FONTS if font in fontManager.get_font_names()]
+    for text in figure.findobj(Text):
+        text.set_fontfamily([*text.get_fontfamily(), *fonts])
     try:
-        with whole(path) as partial:
+        with whole(path) as partial, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
             figure.savefig(partial, dpi=dpi, format=Path(path).suffix[1:] or "png")
     except ValueError as error:
         raise InputError(f"{path}: {error}. Name it .png.") from error

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from safetensors import SafetensorError
 
+from fmpn_timm import files
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import FULL, os_errors, partial_name, save_figure, sha256, whole, write_text
 
@@ -37,6 +38,18 @@ def test_a_figure_is_of_the_kind_its_name_says(tmp_path):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(InputError, match="folder.png cannot be written: is a directory"):
         save_figure(Figure(), tmp_path / "folder.png")
+
+
+def test_letters_that_the_font_lacks_are_taken_from_another(tmp_path, monkeypatch, recwarn):
+    def saved(*fonts: str) -> bytes:
+        monkeypatch.setattr(files, "FONTS", fonts)
+        figure = Figure(figsize=(1, 1))
+        figure.text(0, 0.5, "笑 Ⓐ")
+        save_figure(figure, tmp_path / "a.png")
+        return (tmp_path / "a.png").read_bytes()
+
+    assert saved() == saved("no such font") != saved("STIXGeneral")  # comes with matplotlib, and has the second
+    assert not recwarn.list
 
 
 def test_checksum(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fmpn_timm.version import __version__
 
-from .common import guarded
+from .common import IntermixedParser, guarded
 from .data import add_data
 from .evaluate import add_calibrate, add_evaluate
 from .models import add_average, add_convert, add_export, add_fetch, add_models, add_publish
@@ -30,7 +30,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def command_parser() -> argparse.ArgumentParser:
     """The parser of the ``fmpn`` command."""
-    parser = argparse.ArgumentParser(prog="fmpn", description="Facial expression recognition for timm.")
+    parser = IntermixedParser(prog="fmpn", description="Facial expression recognition for timm.")
     parser.add_argument("--version", action="version", version=f"fmpn-timm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train a model; fmpn train --help lists the options")

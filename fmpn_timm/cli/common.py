@@ -21,12 +21,15 @@ MODEL = "a timm name with weights, hf-hub:owner/name or a folder"
 
 
 class IntermixedParser(argparse.ArgumentParser):
-    """Takes options between positional arguments too, of which argparse otherwise loses those after an optional one."""
+    """Takes options between positional arguments too, of which argparse otherwise loses those after an optional one.
+
+    The parsers of its commands are of this kind, too.
+    """
 
     _within = False  # of the method that does it, which calls the plain one in turn
 
     def parse_known_args(self, args=None, namespace=None):
-        if self._within:
+        if self._within or self._subparsers is not None:
             return super().parse_known_args(args, namespace)
         self._within = True
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fmpn_timm.errors import InputError
 
-from .common import Commands, IntermixedParser, read_options
+from .common import Commands, read_options
 
 if TYPE_CHECKING:
     from fmpn_timm.faces import Recipe
@@ -20,7 +20,7 @@ __all__ = ["add_data"]
 
 def add_data(commands: Commands) -> None:
     data = commands.add_parser("data", help="look after data sets")
-    verbs = data.add_subparsers(required=True, metavar="VERB", parser_class=IntermixedParser)
+    verbs = data.add_subparsers(required=True, metavar="VERB")
 
     def data_verb(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=help)

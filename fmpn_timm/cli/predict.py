@@ -1,6 +1,7 @@
 """``fmpn predict`` and ``fmpn app``."""
 
 import argparse
+import errno
 import os
 import sys
 
@@ -47,12 +48,13 @@ def add_predict(commands: Commands) -> None:
     predict.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     predict.add_argument("--flip", **FLIP)
     predict.add_argument("--resume", action="store_true",
-                         help="go on with a CSV or JSON lines file that an interrupted run has left; give the same "
-                              "model and options")
+                         help="go on with a CSV or JSON lines file that an interrupted run has left, several processes "
+                              "with any; give the same model and options")
     predict.set_defaults(run=_predict)
 
 
 def _predict(options: argparse.Namespace) -> None:
+    from fmpn_timm.files import FULL
     from fmpn_timm.inference import DEFAULT_MODEL
     from fmpn_timm.inference.run import Outputs, Watching, predict_sources
 
@@ -76,9 +78,12 @@ def _predict(options: argparse.Namespace) -> None:
         without = f", without {' and '.join(once)}, " if once else " "
         mend = f"The same line{without}with --resume goes on." if options.csv or outputs.lines else ""
         raise KeyboardInterrupt(mend) from None
-    except BrokenPipeError:  # whoever read the table has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.EPIPE, *FULL):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the rest would be tried again at the end
+        sys.exit("error: stdout: no space left on device. Make room, then run it again." if error.errno in FULL
+                 else 1)  # whoever read the table has seen enough
     if counts is None:  # the first process speaks for all
         return
     print(counts, file=sys.stderr)

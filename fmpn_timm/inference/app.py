@@ -4,6 +4,7 @@ import mimetypes
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -54,10 +55,12 @@ def run_app(
         options: Further arguments of ``Predictor``.
 
     Raises:
-        InputError: gradio is missing, the port is taken, or what ``Predictor`` raises.
+        InputError: gradio is missing, the host is another computer, the port is none or taken, or what ``Predictor``
+            raises.
     """
     _gradio()
     host = host.strip("[]")
+    _check_address(host, port)
     predictor = Predictor(model, **options)
     predictor(np.zeros((64, 64, 3), np.uint8))  # so that what the detector has to fetch is there from now on
     if host not in LOCAL:
@@ -178,6 +181,17 @@ def create_app(predictor: Predictor, name: str, folder: Path) -> "gradio.Blocks"
         gradio.on([neutral.upload, neutral.clear], look_again, [file, camera, neutral], outputs, show_progress_on=page,
                   **hidden)
     return app.queue(default_concurrency_limit=AT_ONCE, max_size=WAITING)
+
+
+def _check_address(host: str, port: int) -> None:
+    if not 0 < port < 2**16:
+        raise InputError(f"--port {port}: give a number from 1 to 65535.")
+    try:
+        family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as listener:
+            listener.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"--host {host} is no address of this computer: give one that is, or leave it out.") from error
 
 
 def _gradio() -> Any:

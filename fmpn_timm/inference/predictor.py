@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import cv2
@@ -24,6 +25,7 @@ from fmpn_timm.models import FMPN
 from .pictures import Unreadable, as_picture, lit_up
 from .results import FacePrediction, PicturePrediction, face_quality, label_of
 from .sources import Frame
+from .tracks import MIN_OVERLAP, overlaps
 
 __all__ = ["DEFAULT_MODEL", "Predictor", "default_recipe"]
 
@@ -31,9 +33,9 @@ __all__ = ["DEFAULT_MODEL", "Predictor", "default_recipe"]
 DEFAULT_MODEL = "fmpn_lite_resnet18_small.ferplus"
 
 ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, np.ndarray, torch.Tensor)
-#: Score of a picture's surest face below which the picture is looked at turned too, and by how much that must be
-#: surer. YuNet gives upright faces of photos some 0.95; of those that lie or stand on their heads it gives landmarks as
-#: if they were upright, and 0.74 to 0.91.
+#: Score of a picture's surest face below which the picture is looked at turned too, and by how much what that shows
+#: must be surer. YuNet gives upright faces of photos some 0.95; of those that lie or stand on their heads it gives
+#: landmarks as if they were upright, and 0.74 to 0.91.
 SURE, SURER = 0.92, 0.03
 #: Pictures whose faces are collected until they fill a batch; of pictures that are kept, also their pixels.
 WAITING, WAITING_PIXELS = 64, 48_000_000
@@ -46,9 +48,9 @@ class Predictor:
     list of them in the same order. A picture is a path, an open picture file or its bytes, a Pillow image, a NumPy
     array (uint8, **RGB** (H, W, 3) or grey (H, W)) or a tensor (RGB (3, H, W), uint8, or floating point in [0, 1]). A
     file that cannot be read gives a prediction without faces whose ``reason`` begins with "cannot be read"; the rest
-    goes on. What is nearly black is lit up for the detector and the model, and a picture that lies on its side or
-    stands on its head is set upright for them. Several threads may call one predictor: detectors bear that, and a lock
-    keeps the model to one batch at a time.
+    goes on. What is nearly black is lit up for the detector and the model, and faces that lie on their side or stand on
+    their heads are set upright for them, unless one in the picture is upright and sharp. Several threads may call one
+    predictor: detectors bear that, and a lock keeps the model to one batch at a time. It pickles.
 
     The detector looks at a copy of the picture (YuNet: longest side at most 1,024 pixels), and the face is cut from the
     picture itself. Faces of less than some 10 pixels in that copy are missed; where small faces in large pictures
@@ -91,8 +93,8 @@ class Predictor:
             recipe: Recipe | None = None,
             mask: bool = True,
     ):
-        if batch_size < 1:
-            raise InputError(f"batch_size: give at least 1, not {batch_size}.")
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise InputError(f"batch_size: give a whole number, at least 1, not {batch_size}.")
         if abstain is not None and not 0 <= abstain <= 1:
             raise InputError(f"abstain: give a probability between 0 and 1, not {abstain}.")
         model = os.fspath(model)
@@ -109,6 +111,12 @@ class Predictor:
             detector = _create_detector(self.recipe.detector)
         self._aligner = FaceAligner(self.recipe, detector, faces, missing)
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def __call__(self, pictures: Any) -> PicturePrediction | list[PicturePrediction]:
         if isinstance(pictures, ONE) or hasattr(pictures, "read") or not isinstance(pictures, Iterable):
@@ -160,16 +168,24 @@ class Predictor:
         return PicturePrediction(frame.name, (width, height), (), found.reason, frame.time, True, frame.number), found
 
     def _upright(self, picture: np.ndarray) -> AlignedFaces:
-        """The faces of a picture, or of the picture turned by quarters, where that shows a surer face."""
-        best = self._align(picture)
-        if best.surest >= SURE:
-            return best
+        """The faces of a picture, and of the picture turned by quarters, where that shows a surer face."""
+        found = self._align(picture)
+        if found.surest >= SURE:
+            return found
+        faces = [face for face in found if not face.centered]
         for quarters in (1, 2, 3):
-            found = self._align(np.ascontiguousarray(np.rot90(picture, quarters)))
-            if found.surest > best.surest + SURER:
-                turned_back = (face.turned_back(quarters, picture.shape[:2]) for face in found)
-                best = AlignedFaces(turned_back, found.reason, found.surest)
-        return best
+            turned = self._align(np.ascontiguousarray(np.rot90(picture, quarters)))
+            if turned.surest <= found.surest + SURER:  # in clutter there are always some that look like faces
+                continue
+            for face in turned:
+                face = face.turned_back(quarters, picture.shape[:2])
+                same = [other for other in faces if overlaps(face.box[None], other.box[None], 0) >= MIN_OVERLAP]
+                if face.score > max((other.score + SURER for other in same), default=0):
+                    faces = [other for other in faces if other not in same] + [face]
+        if not faces:
+            return found
+        faces.sort(key=lambda face: -np.prod(face.box[2:] - face.box[:2]))
+        return AlignedFaces(faces[:1] if self._aligner.policy == "largest" else faces)
 
     def _align(self, picture: np.ndarray) -> AlignedFaces:
         """The faces of a picture; where none is found in a dark one, those of the picture lit up."""

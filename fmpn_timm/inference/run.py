@@ -25,12 +25,14 @@ from .sources import Frame, Source, frames, list_sources
 from .timeline import NeutralSheet, Timeline
 from .tracks import NEEDS_SCIPY, Tracker, can_follow, check_times, follow
 from .video import VideoWriter, parse_every, sample
-from .write import CsvRows, JsonArray, JsonLines, ParquetRows, RowWriter, Table, refuse_existing
+from .write import CsvRows, JsonArray, JsonLines, ParquetRows, RowWriter, Table, refuse_existing, writing
 
 __all__ = ["FIND", "Counts", "Outputs", "Watching", "predict_sources"]
 
 #: In place of a neutral picture: find the neutral face of each track in its video.
 FIND = "find"
+#: What is done about drawings and masks that cannot be written.
+MEND = " --resume goes on with --csv or --json FILE.jsonl."
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Outputs:
     @property
     def files(self) -> list[str | Path]:
         return [path for path in (self.csv, self.json if self.json != "-" else None, self.parquet) if path is not None]
+
+    @property
+    def once(self) -> list[str | Path]:
+        """Those that appear when they are complete."""
+        return [path for path in self.files if path == self.parquet or path == self.json and not self.lines]
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def predict_sources(
     camera ends; what was seen by then is complete.
 
     Processes that a launcher has started together share the inputs: each writes the rows of its share to
-    ``OUT.<rank>-of-<processes>``, and the first puts them together, in order.
+    ``OUT.<rank>-of-<processes>``, which ``resume`` goes on with, and the first puts them together, in order.
 
     Args:
         given: Files, folders, globs and cameras.
@@ -160,10 +167,10 @@ def predict_sources(
     Raises:
         InputError: An output is there already, or cannot be written; what ``Predictor`` raises.
     """
-    _check(given, outputs)
+    rank, processes = place()
+    _check(given, outputs, processes)
     parse_every(watching.every)
     check_times(watching.gap, watching.smooth)
-    rank, processes = place()
     if processes > 1 and not outputs.files:
         raise InputError("Several processes write their rows to files: name one by --csv, --json or --parquet.")
     predictor = _predictor(model, options, quiet=rank > 0)
@@ -203,13 +210,11 @@ def predict_sources(
     return _merge(parts, outputs, predictor.classes, sources) if rank == 0 else None
 
 
-def _check(given: Sequence[str], outputs: Outputs) -> None:
+def _check(given: Sequence[str], outputs: Outputs, processes: int) -> None:
     """Refuse outputs that are there already, or would mix with what is read."""
-    once = [path for path in (outputs.parquet, outputs.json) if path not in (None, "-")]
-    once = [path for path in once if not (path == outputs.json and outputs.lines)]
-    if outputs.resume and once:
-        raise InputError(f"{once[0]} appears when it is complete, and cannot be gone on with: leave --resume out, or "
-                         "write --csv or --json FILE.jsonl.")
+    if outputs.resume and outputs.once and processes == 1:  # several go on with the files of their shares
+        raise InputError(f"{outputs.once[0]} appears when it is complete, and cannot be gone on with: leave --resume "
+                         "out, or write --csv or --json FILE.jsonl.")
     for option, path in (("--csv", outputs.csv), ("--parquet", outputs.parquet)):
         if path == "-":
             raise InputError(f"{option} -: rows go to a file, name one; --json without a name prints them.")
@@ -222,7 +227,8 @@ def _check(given: Sequence[str], outputs: Outputs) -> None:
             raise InputError(f"{folder} holds what is read: give another folder to write to.")
         refuse_existing(folder, folder=True, resume=outputs.resume)
     for path in outputs.files:
-        refuse_existing(path, resume=outputs.resume, once=path in once)
+        once = path in outputs.once
+        refuse_existing(path, resume=outputs.resume and not once, once=once)
 
 
 def _followed(source: Source) -> Source:
@@ -272,7 +278,7 @@ def _opened(stack: ExitStack, writer: RowWriter) -> RowWriter:
 
 def _done(outputs: Outputs, classes: tuple[str, ...], inputs: Collection[str]) -> set[str]:
     """The sources that every output has already; before any process changes them."""
-    if not outputs.resume:
+    if not outputs.resume or outputs.once:
         return set()
     kinds = [(CsvRows, outputs.csv), (JsonLines, outputs.json)]
     done = [kind.finished(path, classes, inputs) for kind, path in kinds if path is not None]
@@ -328,9 +334,11 @@ class _Run:
                             prediction = with_comparisons(prediction, neutral, self.predictor.recipe.frame)
                         # pictures first: what has rows is not looked at again by --resume
                         for drawing in drawings:
-                            _written(self.outputs.draw, drawing.add, prediction, picture)
+                            with writing(self.outputs.draw, MEND):
+                                drawing.add(prediction, picture)
                         if self.outputs.masks is not None:
-                            _written(self.outputs.masks, write_masks, prediction, self.outputs.masks, self.common)
+                            with writing(self.outputs.masks, MEND):
+                                write_masks(prediction, self.outputs.masks, self.common)
                         rows = prediction.as_rows()
                         _write(writers, rows)
                         counts.add(rows)
@@ -400,7 +408,8 @@ class _Run:
         """What is drawn of a source, each closed by the stack."""
         drawings = [] if self.outputs.draw is None else self._drawn(source)
         for drawing in drawings:
-            stack.push(lambda kind, *_, close=drawing.close: _written(self.outputs.draw, close, kind is None))
+            close = writing(self.outputs.draw, MEND)(drawing.close)
+            stack.push(lambda kind, *_, close=close: close(kind is None))
         return drawings
 
 
@@ -432,14 +441,6 @@ def _write(writers: Sequence[RowWriter], rows: Sequence[dict[str, Any]]) -> None
     for writer in writers:
         if rows[0]["source"] not in writer.done:
             writer.write(rows)
-
-
-def _written(where: str | Path, write: Any, *args: Any) -> None:
-    try:
-        write(*args)
-    except OSError as error:
-        raise InputError(f"{where} cannot be written: {(error.strerror or str(error)).lower()}. --resume goes on with "
-                         "--csv or --json FILE.jsonl.") from error
 
 
 def _merge(parts: Sequence[Path], outputs: Outputs, classes: tuple[str, ...], inputs: Collection[str]) -> Counts:

@@ -9,7 +9,7 @@ from .predictor import WAITING, Predictor
 from .results import PicturePrediction
 from .sources import Source, frames
 from .tracks import Tracker, follow
-from .video import sample
+from .video import parse_every, sample
 
 __all__ = ["watch"]
 
@@ -38,6 +38,7 @@ def watch(
     Raises:
         InputError: An option is out of range, or SciPy is missing.
     """
+    parse_every(every)  # now, not with the first frame
     live = isinstance(video, int)
     if live and video < 0:
         raise InputError(f"camera {video}: cameras are numbered from 0.")

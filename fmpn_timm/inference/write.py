@@ -19,7 +19,7 @@ from fmpn_timm.files import partial_name
 
 from .results import UNCERTAIN, columns
 
-__all__ = ["CsvRows", "JsonArray", "JsonLines", "ParquetRows", "RowWriter", "Table", "refuse_existing"]
+__all__ = ["CsvRows", "JsonArray", "JsonLines", "ParquetRows", "RowWriter", "Table", "refuse_existing", "writing"]
 
 FORMULA = re.compile("'*[=+@-]")
 ROW_GROUP = 4096
@@ -94,7 +94,7 @@ class _Lines:
         self._name(path, classes)
         refuse_existing(path, resume=resume)
         self.done, end = self._finished(inputs)
-        with _writing(self.path):
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = open(self.path, "ab")  # noqa: SIM115
             self.file.truncate(end)
@@ -118,7 +118,7 @@ class _Lines:
         return lines._finished(inputs)[0]
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        with _writing(self.path, " What is written stays; --resume goes on."):
+        with writing(self.path, " What is written stays; --resume goes on."):
             self.file.write(b"".join(self._line(row) for row in rows))
             self.file.flush()
 
@@ -211,7 +211,7 @@ class JsonArray:
         self.file = sys.stdout if path is None else _open_partial(self.path)
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        with _writing(self.path):
+        with writing(self.path):
             for row in rows:
                 self.file.write(("[\n" if self.empty else ",\n") + json.dumps(_complete(row, self.columns)))
                 self.empty = False
@@ -254,7 +254,7 @@ class ParquetRows:
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         self.rows += rows
         if len(self.rows) >= ROW_GROUP:
-            with _writing(self.path):
+            with writing(self.path):
                 self._write_group()
 
     def close(self, complete: bool) -> None:
@@ -325,7 +325,7 @@ def _complete(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 def _open_partial(path: Path) -> TextIO:
     refuse_existing(path, once=True)
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return open(partial_name(path), "w", encoding="utf-8")
 
@@ -334,7 +334,7 @@ def _open_partial(path: Path) -> TextIO:
 def _finishing(path: Path, complete: bool) -> Iterator[None]:
     """While a file is closed: it gets its name if that succeeds and it is complete, and goes otherwise."""
     try:
-        with _writing(path) if complete else suppress(OSError):
+        with writing(path) if complete else suppress(OSError):
             yield
             if complete:
                 os.replace(partial_name(path), path)
@@ -343,8 +343,12 @@ def _finishing(path: Path, complete: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _writing(path: Path | None, mend: str = " Give another place.") -> Iterator[None]:
-    """A full disk and its like are one clear error; what befalls stdout, which has no path, is left as it is."""
+def writing(path: str | Path | None, mend: str = " Give another place.") -> Iterator[None]:
+    """A full disk and its like are one clear error; what befalls stdout, which has no path, is left as it is.
+
+    Raises:
+        InputError: What is written in the block cannot be.
+    """
     try:
         yield
     except OSError as error:

@@ -214,6 +214,17 @@ def test_taken_port_is_said(page, predictor):
         pass
 
 
+@pytest.mark.parametrize(("options", "message"), [
+    ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid is no address of this computer"),
+    ({"host": "192.0.2.1"}, "--host 192.0.2.1 is no address of this computer"),
+    ({"port": 99_999}, "--port 99999: give a number from 1 to 65535"),
+])
+def test_addresses_that_cannot_be_listened_at_are_said(model, options, message):
+    pytest.importorskip("gradio")
+    with pytest.raises(InputError, match=message):
+        app.run_app(model, **options)
+
+
 def test_proxy_is_not_asked_for_this_computer(predictor, monkeypatch):
     pytest.importorskip("gradio")
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):

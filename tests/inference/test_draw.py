@@ -21,7 +21,7 @@ def test_sizes_leave_room_for_text(predictor, shape, drawn):
 def test_boxes_and_masks_are_drawn_where_the_face_is(predictor):
     picture = np.full((800, 800, 3), 60, np.uint8)
     picture[..., 1] = 0
-    picture[400, 300, 1] = 200  # marks a face
+    picture[500, 400, 1] = 200  # marks a face
     prediction = predictor(picture)
     change = np.abs(draw_prediction(picture, prediction).astype(int) - picture).sum(2)
     assert change[430:570, 298:304].max(1).min() > 100  # the left side of the box

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import pickle
 import threading
 import warnings
 from pathlib import Path
@@ -159,6 +160,23 @@ def test_the_surest_face_decides_whether_a_picture_is_turned(model, policy):
     assert result.faces[0].box.tolist() == [60, 20, 130, 90]
 
 
+@pytest.mark.parametrize("policy", ["all", "largest"])
+def test_a_sharp_face_on_its_side_leaves_soft_upright_ones(model, policy):
+    """A large face is sharp where the first pixel is blue, in the turned picture; the small one is upright."""
+    def detect(found):
+        faces, = Marked()(found)
+        sides, turned = faces.boxes[:, 2] - faces.boxes[:, 0], found[0][0, 0, 2] == 255
+        large, small = (0.95, 0.7) if turned else (0.8, 0.85)
+        return [dataclasses.replace(faces, scores=np.where(sides > 40, large, small))]
+
+    picture = np.rot90(marked((5, 5, 30), (60, 20, 70)))
+    picture[-1, 0, 2] = 255  # the first pixel, when it is turned back by three quarters
+    result = Predictor(model, detector=detect, faces=policy)(picture)
+    assert [face.score for face in result.faces] == pytest.approx([0.95, 0.85][:2 if policy == "all" else 1])
+    sizes = [face.box[2] - face.box[0] for face in result.faces]
+    assert sizes == [70, 30][:len(sizes)]
+
+
 def test_frames_of_a_video_are_not_turned(model):
     looked = []
     predictor = Predictor(model, detector=surer_upright(looked))
@@ -271,7 +289,8 @@ def test_models_without_masks(tmp_path, pictures):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"batch_size": 0}, "batch_size: give at least 1"),
+    ({"batch_size": 0}, "batch_size: give a whole number, at least 1, not 0"),
+    ({"batch_size": 2.5}, "batch_size: give a whole number, at least 1, not 2.5"),
     ({"abstain": 1.2}, "abstain: give a probability"),
     ({"faces": "best"}, "Unknown policy 'best'"),
     ({"missing": "guess"}, "Unknown choice 'guess'"),
@@ -282,6 +301,11 @@ def test_bad_options_are_one_line(model, options, message):
     with pytest.raises(InputError, match=message) as caught:
         Predictor(model, **{"detector": Marked(), **options})
     assert "\n" not in str(caught.value)
+
+
+def test_it_pickles(predictor, pictures):
+    for a, b in zip(pickle.loads(pickle.dumps(predictor))(pictures), predictor(pictures), strict=True):
+        assert_equal(a, b)
 
 
 def test_threads_do_not_disturb_each_other(predictor, pictures):

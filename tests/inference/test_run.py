@@ -110,6 +110,11 @@ def test_named_files_and_globs(photos, model, tmp_path, capsys, monkeypatch):
     assert rows[4]["reason"] == "cannot be read: no file matches"
 
 
+def test_options_may_stand_between_pictures(photos, model, tmp_path):
+    assert predict(photos / "0.png", "--csv", tmp_path / "o.csv", photos / "3.png", model=model) == 0
+    assert [Path(row["source"]).name for row in rows_of(tmp_path / "o.csv")] == ["0.png", "3.png"]
+
+
 def test_without_an_output_a_table_is_printed(photos, model, capsys):
     assert predict(photos, "--abstain", "1", model=model) == 0
     header, *lines = capsys.readouterr().out.splitlines()
@@ -214,6 +219,29 @@ def test_processes_go_on_with_what_one_has_left(photos, model, tmp_path, monkeyp
     assert [row["source"] for row in rows_of(tmp_path / "o.csv")] == NAMES
 
 
+@pytest.mark.parametrize("name", ["o.parquet", "o.json"])
+def test_processes_go_on_with_what_appears_when_complete(photos, model, tmp_path, monkeypatch, name):
+    kind = name.partition(".")[2]
+    monkeypatch.setattr(run, "wait", lambda processes: None)
+    seen, plain = [], run.frames
+    monkeypatch.setattr(run, "frames", lambda source: seen.append(source.name) or plain(source))
+
+    def go(rank, resume):
+        monkeypatch.setattr(run, "place", lambda: (rank, 2))
+        return predict_sources([str(photos)], Outputs(**{kind: tmp_path / name}, resume=resume), model, progress=False)
+
+    go(1, False)  # the other is stopped before it has begun
+    with pytest.raises(InputError, match="1-of-2 is there already: go on with it by --resume"):
+        go(1, False)
+    seen.clear()
+    go(1, True)
+    assert go(0, True) == Counts(7, 7, 1, 0)
+    assert seen == ["sub/6.png", "0.png", "1.png", "2.png"]  # the last, which may lack rows, and the other's
+    assert sorted(p.name for p in tmp_path.iterdir()) == [name, "photos"]
+    with pytest.raises(InputError, match=f"{name} is there already: give another name"):
+        go(0, True)
+
+
 def test_several_processes_need_a_file(photos, model, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "place", lambda: (0, 2))
     with pytest.raises(InputError, match="Several processes.*--csv"):
@@ -301,6 +329,16 @@ def test_results_within_the_folder_are_not_read_again(photos, model, monkeypatch
 def test_closed_streams_do_not_matter(photos, model, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     assert predict(photos, "--csv", tmp_path / "o.csv", model=model) == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+@pytest.mark.parametrize("buffering", [1, -1])
+@pytest.mark.parametrize("args", [[], ["--json"]])
+def test_a_full_disk_behind_stdout_is_one_line(photos, model, monkeypatch, args, buffering):
+    with open("/dev/full", "w", buffering) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        code = predict(photos, *args, model=model)
+    assert code == "error: stdout: no space left on device. Make room, then run it again."
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read all")

@@ -214,6 +214,8 @@ def test_from_python(film, predictor, monkeypatch):
     assert len(list(watch(predictor, 0))) == 4
     with pytest.raises(InputError, match="numbered from 0"):
         watch(predictor, -1)
+    with pytest.raises(InputError, match="every 'x'"):
+        watch(predictor, film, every="x")
 
 
 def test_watching_defaults_are_those_of_the_command():
