@@ -72,8 +72,6 @@ def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
     if len(valid) < FEW and config.epochs > 1:
         _warn(f"{len(valid)} faces select the epoch, too few to tell epochs apart. Give a --valid_split, or a larger "
               "--valid_fraction.")
-    if not 0 < config.train_fraction <= 1:
-        raise InputError(f"--train_fraction {config.train_fraction}: it must be above 0 and at most 1.")
     if config.train_fraction < 1:
         _, train = split_by_subject(train, config.train_fraction, config.seed)
     if train.recipe is None:

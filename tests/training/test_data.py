@@ -134,8 +134,6 @@ def test_a_share_of_the_training_subjects_leaves_the_others_as_they_are(config):
     assert len(who(half.train.samples)) == 7 and who(half.train.samples) < who(whole.train.samples)
     assert who(half.valid.samples) == who(whole.valid.samples) and who(half.test.samples) == who(whole.test.samples)
     assert set(half.priors.pairs.values()) != set(whole.priors.pairs.values())
-    with pytest.raises(InputError, match="--train_fraction 0: it must be above 0"):
-        prepare_data(dataclasses.replace(config, train_fraction=0), Accelerator())
 
 
 def test_prepared_set_with_its_stored_folds(prepared):
