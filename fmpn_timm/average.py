@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import nn
 
 from fmpn_timm.errors import InputError
-from fmpn_timm.hub import class_names, load_model, may_replace, model_folder, recipe_of, results_of, save_model
+from fmpn_timm.hub import class_names, load_model, model_folder, recipe_of, refuse_to_replace, results_of, save_model
 
 __all__ = ["average_models"]
 
@@ -39,8 +39,7 @@ def average_models(names: Sequence[str], out: str | Path) -> nn.Module:
     out = Path(out)
     if len(names) < 2:
         raise InputError("An average needs two models or more.")
-    if not may_replace(out):
-        raise InputError(f"--out {out} is there already and is no model folder: give another name.")
+    refuse_to_replace(out)
     folders = [model_folder(name) for name in names]
     if any(folder and folder.resolve() == out.resolve() for folder in folders):
         raise InputError(f"--out {out} is one of the models: give another name.")

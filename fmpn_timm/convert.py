@@ -17,7 +17,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from fmpn_timm.data.classes import canonical
 from fmpn_timm.errors import InputError
-from fmpn_timm.hub import may_replace, save_model
+from fmpn_timm.hub import refuse_to_replace, save_model
 from fmpn_timm.models.fmpn import FMPN
 from fmpn_timm.priors.build import PUBLISHED_CLASSES
 
@@ -116,8 +116,7 @@ def convert_checkpoint(
         InputError: A file is missing, damaged or another part's, or an option does not fit the files.
     """
     out = Path(out).absolute()
-    if not may_replace(out):
-        raise InputError(f"--out {out} is there already and is no model folder: give another name.")
+    refuse_to_replace(out)
     if not 1 <= size <= load_size:
         raise InputError(f"--size {size} and --load-size {load_size}: the crop must fit into the resized face.")
     classes = _class_names(num_classes, classes)

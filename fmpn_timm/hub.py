@@ -35,7 +35,7 @@ from fmpn_timm.files import os_errors, sha256, write_json
 from fmpn_timm.models._published import weights_source
 
 __all__ = [
-    "WEIGHTS", "class_names", "load_model", "may_replace", "model_folder", "read_config", "recipe_of",
+    "WEIGHTS", "class_names", "load_model", "model_folder", "read_config", "recipe_of", "refuse_to_replace",
     "results_of", "save_model", "temperature_of", "weights_of",
 ]
 
@@ -107,13 +107,15 @@ def save_model(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def may_replace(folder: Path) -> bool:
-    """Whether a model may be written to a folder: nothing is lost there but a model, or what is empty."""
-    if not folder.exists():
-        return True
-    if not folder.is_dir():
-        return False
-    return (folder / "config.json").is_file() and (folder / WEIGHTS).is_file() or not any(folder.iterdir())
+def refuse_to_replace(out: Path) -> None:
+    """Refuse to write a model where more would be lost than a model, or an empty folder.
+
+    Raises:
+        InputError: Something else is there.
+    """
+    model = (out / "config.json").is_file() and (out / WEIGHTS).is_file()
+    if out.exists() and not model and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"--out {out} is there already and is no model folder: give another name.")
 
 
 def load_model(name: str, **kwargs: Any) -> nn.Module:

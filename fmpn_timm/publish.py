@@ -17,7 +17,7 @@ from . import zoo
 from .card import benchmark_results, model_card
 from .errors import InputError
 from .files import portable, whole, write_json
-from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, may_replace, read_config
+from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, read_config, refuse_to_replace
 from .priors import MaskSet
 from .version import __version__
 
@@ -79,8 +79,8 @@ def publish(
     """
     _check_repo_id(repo_id)
     out = Path(out).resolve() if out else None
-    if out and not may_replace(out):
-        raise InputError(f"--out {out} is there already and is no model folder: give another name.")
+    if out:
+        refuse_to_replace(out)
     staged = out.with_name(f".{out.name}.partial") if out else Path(tempfile.mkdtemp(prefix="fmpn-publish-"))
     kept = None
     try:

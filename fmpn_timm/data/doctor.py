@@ -24,7 +24,7 @@ from .classes import EXPRESSIONS, canonical
 from .prepare import is_utf8
 from .published import Published, published, swapped
 from .readers import READERS, read_faces, splits_of
-from .readers.image_folder import class_folders, read_subjects
+from .readers.image_folder import class_folders
 from .readers.layout import WrongRoot
 from .samples import FaceSet, Sample
 from .splits import fingerprint
@@ -227,7 +227,7 @@ def _odd_subjects(faces: Sequence[FaceSet]) -> Iterator[dict[str, Any]]:
 
 
 def _odd_folders(root: Path, faces: Sequence[FaceSet]) -> Iterator[dict[str, Any]]:
-    """Class folders without a picture, files in them that are not read, and lines of ``subjects.csv`` about none."""
+    """Class folders without a picture, and files in them that are not read."""
     read = {s.source for part in faces for s in part.samples}
     for part in faces:
         counts = part.per_class()
@@ -240,10 +240,6 @@ def _odd_folders(root: Path, faces: Sequence[FaceSet]) -> Iterator[dict[str, Any
                 more = f", nor are {len(others) - 1} others of its class" if others[1:] else ""
                 mend = "Save it as PNG or JPEG if it is one, or remove it."
                 yield _finding(others[0], f"is not read as a picture{more}", mend, others)
-    unknown = [image for image in read_subjects(root) if not (root / image).is_file()]
-    if unknown:
-        what = f"{len(unknown)} line(s) name a picture that is not there, first {unknown[0]}"
-        yield _finding(root / "subjects.csv", what, "Mend the names, or take the lines out.")
 
 
 def _is_left_behind(path: Path) -> bool:

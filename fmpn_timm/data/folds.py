@@ -12,10 +12,10 @@ from .protocols import PROTOCOLS, Fold, get_protocol
 from .readers import READERS, read_faces, splits_of
 from .readers.prepared import prepared_folds
 
-__all__ = ["Folds", "Splits", "find_folds"]
+__all__ = ["Folds", "Splits", "find_folds", "read_splits"]
 
-#: Names of the splits to train, select and test on; None to select on a part of the first.
-Splits = tuple[str, str | None, str]
+#: Names of the splits to train, select and test on; None to select on a part of the first, or to test on none.
+Splits = tuple[str, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def find_folds(
         InputError: The data set has no protocol and no splits are given, or the prepared set has no folds.
     """
     options = dict(options or {})
-    own = partial(_own_splits, dataset, root, splits, options)
+    own = partial(read_splits, dataset, root, splits, options)
     raw = dataset in READERS and dataset != "prepared"
     if raw and splits and not protocol and (dataset not in PROTOCOLS or _is_split_folder(dataset, root)):
         return Folds(dataset, None, (0,), lambda n: own())
@@ -96,7 +96,18 @@ def _is_split_folder(dataset: str, root: str | Path | None) -> bool:
     return dataset == "folder" and root is not None and splits_of(dataset, root) != ("all",)
 
 
-def _own_splits(dataset: str, root: str | Path | None, splits: Splits, options: Mapping[str, Any]) -> Fold:
+def read_splits(dataset: str, root: str | Path | None, splits: Splits, options: Mapping[str, Any]) -> Fold:
+    """Splits of a data set as one fold.
+
+    Args:
+        dataset: A name in ``READERS``.
+        root: Where the data lie.
+        splits: Their names.
+        options: Reader options.
+
+    Raises:
+        InputError: What the reader says of the data.
+    """
     train, valid, test = (read_faces(dataset, root, split, **options) if split else None for split in splits)
     return Fold(train, test, valid)
 

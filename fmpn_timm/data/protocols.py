@@ -35,12 +35,12 @@ class Fold:
 
     Attributes:
         train: Samples to learn from, and their neutral references: prior masks are made of these alone.
-        test: Samples to report on.
+        test: Samples to report on; None only where splits stand for a fold and none of them is for that.
         valid: Samples to choose on, where the protocol has any.
     """
 
     train: FaceSet
-    test: FaceSet
+    test: FaceSet | None
     valid: FaceSet | None = None
 
 

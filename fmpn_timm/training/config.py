@@ -3,11 +3,19 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenUnitInterval,
+    PositiveInt,
+    restricted_number_type,
+)
 
 from fmpn_timm.data.readers import has_split, learning_split
 from fmpn_timm.errors import InputError
@@ -23,10 +31,16 @@ ORIGIN = ("init", "teacher", "pretrained_backbone")
 INDIFFERENT = ("name", "output", "resume", "checkpoint_every", "timeout", "workers", "progress", "cache", "root",
                "max_broken", "compile")
 
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])
+BelowOne = restricted_number_type("BelowOne", float, [(">=", 0), ("<", 1)])
+UpToOne = restricted_number_type("UpToOne", float, [(">", 0), ("<=", 1)])
+
 
 @dataclass
 class TrainConfig:
     """A training run.
+
+    A number out of the range that its type says raises ``InputError``.
 
     Args:
         name: Name of the run; it is written to ``<output>/<name>``.
@@ -131,10 +145,10 @@ class TrainConfig:
 
     name: str = "drawn"
     output: str = "runs"
-    seed: int = 0
+    seed: Seed = 0
     resume: Literal["auto"] | None = None
-    checkpoint_every: int = 0
-    timeout: int = 600
+    checkpoint_every: NonNegativeInt = 0
+    timeout: PositiveInt = 600
 
     arm: Literal["fmpn", "no_prior", "cnn", "derl", "fn2en", "msca"] = "fmpn"
     per_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -144,12 +158,12 @@ class TrainConfig:
     pretrained_backbone: bool = False
     init: str | None = None
     generator: Literal["paper", "lite", "basis"] = "paper"
-    generator_width: int | None = None
-    generator_blocks: int | None = None
+    generator_width: PositiveInt | None = None
+    generator_blocks: PositiveInt | None = None
     fusion_init: Literal["paper", "face"] = "paper"
     teacher: str | None = None
     teacher_map: int = -1
-    teacher_weight: float = 0.5
+    teacher_weight: ClosedUnitInterval = 0.5
 
     dataset: str = "drawn"
     root: str | None = None
@@ -159,51 +173,51 @@ class TrainConfig:
     fold: int | None = None
     train_split: str = "train"
     valid_split: str | None = None
-    valid_fraction: float = 0.1
-    train_fraction: float = 1.0
+    valid_fraction: OpenUnitInterval = 0.1
+    train_fraction: UpToOne = 1.0
     test_split: str | None = None
     soft_labels: bool = False
-    max_broken: float = 0.01
+    max_broken: ClosedUnitInterval = 0.01
     cache: bool = False
-    workers: int = 0
+    workers: NonNegativeInt = 0
 
     priors: str = "build"
     prior_options: dict[str, Any] = field(default_factory=dict)
     mask_box: tuple[float, float, float, float] | None = None
     any_recipe: bool = False
-    size: int = 299
-    load_size: int = 320
+    size: PositiveInt = 299
+    load_size: PositiveInt = 320
     crop: Literal["five", "random"] = "five"
-    rotate: float = 0.0
-    scale: float = 0.0
-    shift: float = 0.0
-    jitter: float = 0.0
-    erase: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    rotate: NonNegativeFloat = 0.0
+    scale: BelowOne = 0.0
+    shift: ClosedUnitInterval = 0.0
+    jitter: NonNegativeFloat = 0.0
+    erase: ClosedUnitInterval = 0.0
+    mixup: NonNegativeFloat = 0.0
+    cutmix: NonNegativeFloat = 0.0
     augment: Literal["loader", "device"] = "loader"
 
-    mask_epochs: int = 300
-    mask_lr: float = 1e-4
-    mask_batch_size: int = 32
-    epochs: int = 200
-    lr: float = 1e-4
-    generator_lr: float = 1e-5
-    batch_size: int = 16
-    mask_weight: float = 0.1
-    class_weight: float = 1.0
+    mask_epochs: NonNegativeInt = 300
+    mask_lr: NonNegativeFloat = 1e-4
+    mask_batch_size: PositiveInt = 32
+    epochs: NonNegativeInt = 200
+    lr: NonNegativeFloat = 1e-4
+    generator_lr: NonNegativeFloat = 1e-5
+    batch_size: PositiveInt = 16
+    mask_weight: NonNegativeFloat = 0.1
+    class_weight: NonNegativeFloat = 1.0
     loss: LossName = "cross_entropy"
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    beta1: float = 0.5
-    weight_decay: float = 0.0
-    layer_decay: float = 1.0
+    beta1: BelowOne = 0.5
+    weight_decay: NonNegativeFloat = 0.0
+    layer_decay: UpToOne = 1.0
     schedule: Literal["linear", "cosine"] = "linear"
-    warmup_epochs: float = 0.0
-    clip: float = 0.0
-    accumulate: int = 1
-    ema: float = 0.0
-    label_smoothing: float = 0.0
+    warmup_epochs: NonNegativeFloat = 0.0
+    clip: NonNegativeFloat = 0.0
+    accumulate: PositiveInt = 1
+    ema: BelowOne = 0.0
+    label_smoothing: ClosedUnitInterval = 0.0
     flip_test: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
     sync_bn: bool = False
@@ -211,6 +225,14 @@ class TrainConfig:
     grad_checkpointing: bool = False
     compile: bool = False
     progress: bool = True
+
+    def __post_init__(self):
+        for option in fields(self):
+            if isinstance(option.type, type) and issubclass(option.type, (int, float)):
+                try:
+                    option.type(getattr(self, option.name))
+                except (TypeError, ValueError) as error:
+                    raise InputError(f"--{option.name}: {error}.") from None
 
     def decisive(self) -> dict[str, Any]:
         """The options that decide what a run learns, JSON-serialisable."""
@@ -267,10 +289,10 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py") -> T
     values = parser.parse_args(args).as_dict()
     del values["config"]
     files = [part for i, part in enumerate(args) if part == "--config" or i and args[i - 1] == "--config"]
-    of_files = parser.parse_args(files).as_dict()
-    if values["dataset"] != of_files["dataset"]:  # what files say of another data set's reader is not for this one
-        values["data_options"] = {key: value for key, value in values["data_options"].items()
-                                  if (key, value) not in of_files["data_options"].items()}
+    if values["dataset"] != parser.parse_args(files).dataset:
+        if "data_options" not in typed:  # what files say of another data set's reader is not for this one
+            options = values["data_options"]
+            values["data_options"] = {key: options[key] for key in options if f"data_options.{key}" in typed}
         lacking = [name for name in ("train_split", "valid_split", "test_split")
                    if name not in typed and not has_split(values["dataset"], values["root"], values[name])]
         if "train_split" in lacking:
@@ -279,7 +301,7 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py") -> T
             values |= {name: None for name in lacking if name != "train_split"}
     for arm, own in values["per_arm"].items():  # so that a slip in them is told as one in the others
         parser.parse_object({**values, **own, "arm": arm})
-    return TrainConfig(**values)
+    return TrainConfig(**json.loads(json.dumps(values)))  # plain numbers: torch opens no checkpoint with other types
 
 
 def refuse_overridden(config: TrainConfig, args: Sequence[str] | None = None) -> None:

@@ -7,9 +7,10 @@ from functools import cache
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
-from fmpn_timm.data.folds import Folds, find_folds
+from fmpn_timm.data.folds import Folds, Splits, find_folds, read_splits
+from fmpn_timm.data.protocols import Fold
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.data.samples import FaceSet
 from fmpn_timm.data.splits import split_by_subject
@@ -20,6 +21,9 @@ from fmpn_timm.priors import LIMITS, MaskSet, build_masks
 from .config import TrainConfig
 
 __all__ = ["Data", "folds_of", "paired_faces", "prepare_data"]
+
+#: Of fewer faces to select on, a single one moves the accuracy by more than epochs differ.
+FEW = 30
 
 
 @dataclass
@@ -57,25 +61,32 @@ def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
     Raises:
         InputError: What the reader, the protocol or the masks say of the data.
     """
-    train, valid, test = _read_fold(config) if config.fold is not None else _read_splits(config)
+    fold = _read_fold(config)
+    train, valid, test = fold.train, fold.valid, fold.test
+    if sum(n > 0 for n in train.per_class().values()) < 2:
+        raise InputError(f"{train.dataset} {train.split}: all faces are of one class. Give faces of two or more.")
+    for other in (valid, test):
+        _check_apart(train, other)
     if valid is None:
         train, valid = split_by_subject(train, config.valid_fraction, config.seed)
-    if not 0 < config.train_fraction <= 1:
-        raise InputError(f"--train_fraction {config.train_fraction}: it must be above 0 and at most 1.")
+    if len(valid) < FEW and config.epochs > 1:
+        _warn(f"{len(valid)} faces select the epoch, too few to tell epochs apart. Give a --valid_split, or a larger "
+              "--valid_fraction.")
     if config.train_fraction < 1:
         _, train = split_by_subject(train, config.train_fraction, config.seed)
-    if train.recipe is None and accelerator.is_main_process:
-        _warn_of_whole_pictures(train.dataset)
-    priors = _prepare_priors(config, train, accelerator)
+    if train.recipe is None:
+        _warn(f"nothing says how the faces of {train.dataset} are cut, and training looks for none. Unless the "
+              "pictures are faces already, prepare them (fmpn data prepare) and train on that (--dataset prepared "
+              "--root OUT).")
+    priors = _prepare_priors(config, train, fold, accelerator)
     masks = priors and priors.place(config.mask_box, config.load_size).masks
     return Data(_with_others(config, train), valid, test, train.classes, priors, masks)
 
 
 @cache  # once, however many runs a cross-validation has
-def _warn_of_whole_pictures(dataset: str) -> None:
-    print(f"warning: nothing says how the faces of {dataset} are cut, and training looks for none. Unless the pictures "
-          "are faces already, prepare them (fmpn data prepare) and train on that (--dataset prepared --root OUT).",
-          file=sys.stderr)
+def _warn(text: str) -> None:
+    if PartialState().is_main_process:
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def paired_faces(faces: FaceSet) -> FaceSet:
@@ -95,23 +106,40 @@ def paired_faces(faces: FaceSet) -> FaceSet:
 
 def folds_of(config: TrainConfig) -> Folds:
     """The folds of the configured data (``find_folds``); its splits, if ``test_split`` is given, where it has none."""
-    splits = (config.train_split, config.valid_split, config.test_split) if config.test_split else None
+    splits = _splits(config) if config.test_split else None
     return find_folds(config.dataset, config.root, config.protocol, config.data_options, splits)
 
 
-def _read_splits(config: TrainConfig) -> tuple[FaceSet, FaceSet | None, FaceSet | None]:
-    return tuple(
-        read_faces(config.dataset, config.root, split, **config.data_options) if split else None
-        for split in (config.train_split, config.valid_split, config.test_split)
-    )
+def _splits(config: TrainConfig) -> Splits:
+    return config.train_split, config.valid_split, config.test_split
 
 
-def _read_fold(config: TrainConfig) -> tuple[FaceSet, FaceSet | None, FaceSet]:
+def _read_fold(config: TrainConfig) -> Fold:
+    """The fold that is named; the splits as one, where none is."""
+    if config.fold is None:
+        if config.protocol is not None:
+            raise InputError(f"--protocol {config.protocol} cuts data into folds: name the one to report on with "
+                             "--fold, or train all with fmpn crossval.")
+        return read_splits(config.dataset, config.root, _splits(config), config.data_options)
     folds = folds_of(config)
     if config.fold not in folds.numbers:
         raise InputError(f"--fold {config.fold}: {folds.of} has folds {folds.span}.")
-    fold = folds.read(config.fold)
-    return fold.train, fold.valid, fold.test
+    return folds.read(config.fold)
+
+
+def _check_apart(train: FaceSet, other: FaceSet | None) -> None:
+    """Refuse faces that are learnt from among those to select or report on; tell of people on both sides."""
+    if other is None:
+        return
+    both = {s.source for s in train.samples} & {s.source for s in other.samples}
+    if both:
+        raise InputError(f"{train.dataset}: {len(both)} of the {len(other)} faces of {other.split} are in "
+                         f"{train.split} too, which is learnt from. Give splits that have none in common "
+                         "(--train_split, --valid_split, --test_split).")
+    people = {s.subject for s in train.samples} & {s.subject for s in other.samples} - {None}
+    if people:
+        _warn(f"{len(people)} people of {train.dataset} are in {train.split} and in {other.split} (such as "
+              f"{min(people)}): they are known when they are tested. Put all pictures of a subject into one split.")
 
 
 def _with_others(config: TrainConfig, train: FaceSet) -> FaceSet:
@@ -135,36 +163,36 @@ def _build_priors(config: TrainConfig, train: FaceSet, show: bool) -> MaskSet:
     return build_masks(train, limits=limits, progress=show, **options)
 
 
-def _prepare_priors(config: TrainConfig, train: FaceSet, accelerator: Accelerator) -> MaskSet | None:
+def _prepare_priors(config: TrainConfig, train: FaceSet, fold: Fold, accelerator: Accelerator) -> MaskSet | None:
     if config.arm != "fmpn":
         return None
     if config.priors == "build":
         priors = _build_priors(config, train, config.progress and accelerator.is_local_main_process)
         return priors.with_neutral().select(train.classes)
     priors = MaskSet.load(config.priors)
-    if config.fold is not None:
-        _check_unseen(config, train, priors)
+    _check_unseen(config, fold, priors)
     if config.mask_box is None:
         check_recipe(train.recipe, priors.cut, f"--priors {config.priors}", config.any_recipe, FRAMING)
-        if priors.cut is None and accelerator.is_main_process:
-            _warn_of_framing(config.priors)
+        if priors.cut is None:
+            _warn(f"--priors {config.priors} does not say how its faces were cut, so its masks are laid over whole "
+                  "faces. --mask_box lays them where they belong: those of CK+, over faces as `fmpn data prepare` cuts "
+                  "them, with --mask_box '[0.05, 0.12, 0.92, 0.98]'.")
     return priors.with_neutral().select(train.classes)
 
 
-def _check_unseen(config: TrainConfig, train: FaceSet, priors: MaskSet) -> None:
-    """Refuse masks of the same data set that were not made from the fold's training subjects."""
-    made_from, fold = re.match(r"\w*", priors.data)[0], priors.recipe.get("options", {}).get("fold")
-    of_fold = fold == config.fold or re.search(rf"\bfold {config.fold}(,| train)", priors.data)
-    same = priors.data == f"{train.dataset} {train.split}" and fold == train.options.get("fold")
-    if made_from == train.dataset and not (of_fold or same):
-        raise InputError(
-            f"--priors {config.priors} was made from {priors.data}, which has the subjects of the test side of fold "
-            f"{config.fold} in it. Build each fold's own (--priors build), or another data set's."
-        )
-
-
-@cache
-def _warn_of_framing(priors: str) -> None:
-    print(f"warning: --priors {priors} does not say how its faces were cut, so its masks are laid over whole faces. "
-          "--mask_box lays them where they belong: those of CK+, over faces as `fmpn data prepare` cuts them, with "
-          "--mask_box '[0.05, 0.12, 0.92, 0.98]'.", file=sys.stderr)
+def _check_unseen(config: TrainConfig, fold: Fold, priors: MaskSet) -> None:
+    """Refuse masks of the same data set that were not made from its training subjects alone."""
+    train, made_from = fold.train, re.match(r"\w*", priors.data)[0]
+    number = priors.recipe.get("options", {}).get("fold")
+    of_fold = config.fold is not None and (
+        number == config.fold or re.search(rf"\bfold {config.fold}(,| train)", priors.data))
+    apart = fold.test or fold.valid  # or else a part of these very subjects is reported on
+    same = apart and priors.data == f"{train.dataset} {train.split}" and number == train.options.get("fold")
+    if made_from != train.dataset or of_fold or same:
+        return
+    said = f"--priors {config.priors} was made from {priors.data}"
+    if made_from == "folder":  # as any folder is called
+        return _warn(f"{said}. If that is this one, it has seen subjects that are tested: then leave the option out.")
+    of = "what is reported on" if config.fold is None else f"the test side of fold {config.fold}"
+    raise InputError(f"{said}, which has the subjects of {of} in it. Build masks from the training subjects (--priors "
+                     "build), or take another data set's.")

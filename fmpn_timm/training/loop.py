@@ -77,14 +77,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     config = config.of_arm(config.arm)
     if config.batch_size % config.accumulate:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
-    if config.epochs < 0:
-        raise InputError(f"--epochs {config.epochs}: give 1 or more, or 0 to report on weights as they are.")
     if config.epochs == 0 and config.init is None:
         raise InputError("--epochs 0 reports on weights as they are: name them with --init, or train for some.")
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f"--seed {config.seed}: give a number from 0 to {2**32 - 1}.")
-    if min(config.mixup, config.cutmix) < 0:
-        raise InputError(f"--mixup {config.mixup:g} --cutmix {config.cutmix:g}: an alpha is 0 or above.")
     if config.size > config.load_size:
         raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise it.")
     accelerator = create_accelerator(

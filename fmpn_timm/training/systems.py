@@ -375,8 +375,6 @@ def _distillation(
         classes: tuple[str, ...],
         recipe: Recipe | None,
 ) -> Distillation:
-    if not 0 <= config.teacher_weight <= 1:
-        raise InputError(f"--teacher_weight {config.teacher_weight:g}: it is a share, from 0 to 1.")
     teachers = []
     for name in config.teacher.split(","):
         check_recipe(recipe, recipe_of(name), f"--teacher {name}", config.any_recipe)

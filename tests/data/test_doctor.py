@@ -312,12 +312,16 @@ def test_several_faces_of_a_picture_are_no_picture_listed_twice(root, tmp_path):
     assert not any("listed twice" in problem["what"] for problem in examine("prepared", tmp_path / "out")["problems"])
 
 
-def test_empty_class_folders_and_lines_about_no_picture(root):
+def test_empty_class_folders(root):
     (root / "train/fear").mkdir()
+    (folder,) = found(root)
+    assert folder["path"] == str(root / "train/fear") and folder["what"] == "holds no picture"
+
+
+def test_subjects_of_pictures_that_are_not_there(root):
     with open(root / "subjects.csv", "a", newline="") as file:
         csv.writer(file).writerow(("train/happy/gone.png", "x"))
-    folder, line = found(root)
-    assert folder["path"] == str(root / "train/fear") and folder["what"] == "holds no picture"
+    (line,) = found(root)
     assert line["path"] == str(root / "subjects.csv") and "train/happy/gone.png" in line["what"]
 
 

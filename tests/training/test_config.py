@@ -1,6 +1,7 @@
 """Tests of the configuration."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -38,6 +39,8 @@ def test_command_line_overrides_the_file(tmp_path):
     (["--data_options.size", "48"], {"subjects": 60, "takes": 3, "size": 48}),
     (["--dataset", "folder"], {}),
     (["--dataset", "prepared", "--data_options.fold", "0"], {"fold": 0}),
+    (["--dataset", "ict", "--data_options.size", "72"], {"size": 72}),  # as in the file, but typed
+    (["--dataset", "ict", "--data-options={size: 72}", "--data_options.takes=3"], {"size": 72, "takes": 3}),
 ])
 def test_reader_options_of_a_file_are_for_its_own_data_set(options, expected):
     assert parse_config(["--config", "derl", *options]).data_options == expected
@@ -58,8 +61,8 @@ def test_without_a_file_splits_that_the_data_has_not_are_left_out(splits, option
 
 
 def test_options_may_be_typed_with_hyphens():
-    config = parse_config(["--mask-epochs", "2", "--mask-lr=-1", "--name", "a--b-c", "--data-options.size", "48"])
-    assert (config.mask_epochs, config.mask_lr, config.name, config.data_options["size"]) == (2, -1, "a--b-c", 48)
+    config = parse_config(["--mask-epochs", "2", "--mask-lr=0.5", "--name", "a--b-c", "--data-options.size", "48"])
+    assert (config.mask_epochs, config.mask_lr, config.name, config.data_options["size"]) == (2, 0.5, "a--b-c", 48)
 
 
 def test_help_says_what_each_option_is(capsys):
@@ -129,6 +132,27 @@ def test_bad_options_of_an_arm_are_refused(own, word, capsys):
     with pytest.raises(SystemExit):
         parse_config(["--per_arm", own])
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("seed", -1), ("seed", 2**32), ("workers", -1), ("mask_epochs", -1), ("epochs", -1), ("batch_size", 0),
+    ("accumulate", 0), ("lr", -1), ("lr", float("nan")), ("clip", -1), ("ema", 1.5), ("rotate", -5), ("mixup", -1),
+    ("label_smoothing", 2), ("teacher_weight", -0.1), ("valid_fraction", 0), ("train_fraction", 0),
+])
+def test_numbers_out_of_range_are_refused(name, value, capsys):
+    with pytest.raises(InputError, match=f"--{name}: {value} does not conform"):
+        TrainConfig(**{name: value})
+    for args in ([f"--{name}={value}"], [f"--per_arm={{cnn: {{{name}: {json.dumps(value)}}}}}"]):
+        with pytest.raises(SystemExit):
+            parse_config(args)
+        assert name in capsys.readouterr().err
+
+
+def test_numbers_are_plain():
+    """Torch opens no checkpoint with others, and rates and betas are in those of the optimiser."""
+    config = parse_config(["--generator_width", "8"])
+    assert {type(value) for value in (config.epochs, config.generator_width, config.seed)} == {int}
+    assert {type(value) for value in (config.lr, config.beta1, config.ema)} == {float}
 
 
 @pytest.mark.parametrize("args", [["--wings", "2"], ["--arm", "leg"], ["--lr", "fast"], ["--config", "nowhere"]])

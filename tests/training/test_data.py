@@ -13,9 +13,10 @@ from fmpn_timm.data.prepare import prepare_faces
 from fmpn_timm.data.protocols import get_protocol
 from fmpn_timm.data.readers import drawn
 from fmpn_timm.errors import InputError
-from fmpn_timm.priors import build_masks
+from fmpn_timm.priors import MaskSet, build_masks
 from fmpn_timm.training import TrainConfig
 from fmpn_timm.training.data import folds_of, prepare_data
+from tests.data.readers.base import write_picture
 
 
 @pytest.fixture
@@ -45,6 +46,15 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def prepared(config, folder) -> TrainConfig:
     return dataclasses.replace(config, dataset="prepared", root=str(folder), data_options={})
+
+
+@pytest.fixture
+def own_faces(tmp_path) -> Path:
+    """A folder of two classes in splits, of nobody knows whom."""
+    for split, number in (("train", 40), ("test", 2)):
+        for i in range(number):
+            write_picture(tmp_path / "own" / split / ("neutral", "happiness")[i % 2] / f"{split}{i}.png", seed=i)
+    return tmp_path / "own"
 
 
 def who(samples) -> set[str]:
@@ -89,6 +99,23 @@ def test_masks_that_saw_tested_subjects_are_refused(config, tmp_path):
         with pytest.raises(InputError, match="the subjects of the test side of fold 3"):
             prepare_data(run(dataclasses.replace(own, data=data)), Accelerator())
     prepare_data(run(dataclasses.replace(own, data="ict all")), Accelerator())
+    splits = dataclasses.replace(run(dataclasses.replace(own, data="drawn train")), fold=None)
+    prepare_data(dataclasses.replace(splits, test_split="test"), Accelerator())
+    with pytest.raises(InputError, match="the subjects of what is reported on"):  # a part of train is
+        prepare_data(splits, Accelerator())
+    with pytest.raises(InputError, match="was made from drawn all, which has the subjects of what is reported on"):
+        run(dataclasses.replace(own, data="drawn all"))
+        prepare_data(dataclasses.replace(splits, test_split="test"), Accelerator())
+
+
+def test_masks_of_some_folder_are_told_not_refused(own_faces, tmp_path, capsys):
+    """Any folder goes by that name."""
+    masks = np.zeros((1, 8, 8), np.float32)
+    MaskSet(torch.from_numpy(masks), ("happiness",), "folder all").save(tmp_path / "other.safetensors")
+    config = TrainConfig(dataset="folder", root=str(own_faces), test_split="test", mask_box=(0, 0, 1, 1),
+                         priors=str(tmp_path / "other.safetensors"))
+    prepare_data(config, Accelerator())
+    assert "was made from folder all. If that is this one" in capsys.readouterr().err
 
 
 def test_masks_of_unknown_framing_are_told(config, tmp_path, capsys):
@@ -107,8 +134,6 @@ def test_a_share_of_the_training_subjects_leaves_the_others_as_they_are(config):
     assert len(who(half.train.samples)) == 7 and who(half.train.samples) < who(whole.train.samples)
     assert who(half.valid.samples) == who(whole.valid.samples) and who(half.test.samples) == who(whole.test.samples)
     assert set(half.priors.pairs.values()) != set(whole.priors.pairs.values())
-    with pytest.raises(InputError, match="--train_fraction 0: it must be above 0"):
-        prepare_data(dataclasses.replace(config, train_fraction=0), Accelerator())
 
 
 def test_prepared_set_with_its_stored_folds(prepared):
@@ -162,3 +187,41 @@ def test_other_faces_must_be_named_and_cut_alike(config, tmp_path):
     also = [{"dataset": "folder", "root": str(tmp_path / "folder")}]
     with pytest.raises(InputError, match="not aligned"):
         prepare_data(dataclasses.replace(config, also=also), Accelerator())
+
+
+@pytest.mark.parametrize("splits", [dict(test_split="all"), dict(train_split="all", test_split="test"),
+                                    dict(valid_split="train"), dict(test_split="train")])
+def test_faces_that_are_learnt_from_and_tested_are_refused(splits):
+    config = TrainConfig(arm="cnn", data_options={"subjects": 20, "takes": 1, "size": 24}, **splits)
+    with pytest.raises(InputError, match=r"drawn: \d+ of the \d+ faces of (all|train|test) are in (all|train) too"):
+        prepare_data(config, Accelerator())
+
+
+def test_people_on_both_sides_of_splits_are_told(own_faces, capsys):
+    config = TrainConfig(arm="cnn", dataset="folder", root=str(own_faces), test_split="test", valid_fraction=0.2)
+    prepare_data(config, Accelerator())
+    assert "people" not in capsys.readouterr().err
+    (own_faces / "subjects.csv").write_text("image,subject\ntrain/neutral/train0.png,Zoë\ntest/neutral/test0.png,Zoë\n")
+    prepare_data(config, Accelerator())
+    assert "1 people of folder are in train and in test (such as Zoë)" in capsys.readouterr().err
+
+
+def test_few_faces_to_select_on_are_told(own_faces, capsys):
+    config = TrainConfig(arm="cnn", dataset="folder", root=str(own_faces), valid_fraction=0.175)
+    prepare_data(dataclasses.replace(config, epochs=1), Accelerator())
+    assert "select the epoch" not in capsys.readouterr().err
+    prepare_data(config, Accelerator())
+    assert "warning: 7 faces select the epoch, too few" in capsys.readouterr().err
+
+
+def test_one_class_cannot_be_told_from_itself(tmp_path):
+    for i in range(4):
+        write_picture(tmp_path / "happiness" / f"{i}.png", seed=i)
+    with pytest.raises(InputError, match="folder all: all faces are of one class"):
+        prepare_data(TrainConfig(arm="cnn", dataset="folder", root=str(tmp_path), train_split="all"), Accelerator())
+
+
+def test_a_protocol_wants_a_fold(config):
+    for name in ("ten-folds", "nonsense"):
+        with pytest.raises(InputError, match=rf"--protocol {name} cuts data into folds: .* --fold"):
+            prepare_data(dataclasses.replace(config, fold=None, protocol=name), Accelerator())

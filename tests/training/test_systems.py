@@ -377,8 +377,6 @@ def test_distilled_run(config, tmp_path):
     ("options", "message"),
     [
         (dict(arm="derl"), "--teacher .*: DeRL learns the labels alone"),
-        (dict(arm="cnn", teacher_weight=1.5), "--teacher_weight 1.5: it is a share"),
-        (dict(arm="cnn", teacher_weight=-0.1), "--teacher_weight -0.1: it is a share"),
         (dict(arm="cnn"), "teacher knows neutral, happiness, fear, and the run fear, happiness, neutral: give"),
     ],
 )

@@ -5,8 +5,10 @@ Folder names are mapped to the canonical classes by a small alias table (``happy
 """
 
 import csv
+import os
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from fmpn_timm.data.classes import EXPRESSIONS, canonical
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
@@ -42,22 +44,24 @@ def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
     samples = []
     for class_folder in visible_folders(folder):
         expression = _class_name(class_folder, split)
-        for path in sorted(class_folder.rglob("*")):
-            hidden = any(part.startswith(".") for part in path.relative_to(class_folder).parts)
-            if path.suffix.lower() in PICTURES and not hidden:
-                subject = subjects.get(path.relative_to(root).as_posix())
-                samples.append(Sample(str(path), partial(read_picture, str(path)), expression, subject))
+        for path in _pictures(class_folder):
+            subject = subjects.get(path.relative_to(root).as_posix())
+            samples.append(Sample(str(path), partial(read_picture, str(path)), expression, subject))
     if not samples:
         raise InputError(f"{folder} holds no picture in a class folder: expected {folder}/<expression>/*.png or *.jpg.")
-    if subjects and not any(s.subject for s in samples):
-        raise InputError(
-            f"{root / 'subjects.csv'} names no picture of {folder}: its column image takes paths relative to {root}, "
-            f"such as {Path(samples[0].source).relative_to(root).as_posix()}."
-        )
     found = {s.expression for s in samples}
     if split is not None:  # a class may be absent from one split, and labels must not move because of it
-        found |= {_class_name(c, s.name) for s in split_folders(root) for c in visible_folders(s)}
+        of_all = {c: _class_name(c, s.name) for s in split_folders(root) for c in visible_folders(s)}
+        found |= {name for class_folder, name in of_all.items() if any(_pictures(class_folder))}
     return FaceSet("folder", split or "all", tuple(e for e in EXPRESSIONS if e in found), tuple(samples))
+
+
+def _pictures(class_folder: Path) -> Iterator[Path]:
+    """The pictures at any depth of a class folder, sorted, without hidden ones."""
+    for path in sorted(class_folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(class_folder).parts)
+        if path.suffix.lower() in PICTURES and not hidden:
+            yield path
 
 
 def is_class(folder: Path) -> bool:
@@ -82,7 +86,7 @@ def read_subjects(root: Path) -> dict[str, str | None]:
     """Subjects by picture, a path relative to the root, as ``subjects.csv`` there says; empty without it.
 
     Raises:
-        InputError: It is no UTF-8, lacks a column, or gives a picture two subjects.
+        InputError: It is no UTF-8, lacks a column, gives a picture two subjects, or names one that is not there.
     """
     path = root / "subjects.csv"
     if not path.is_file():
@@ -91,16 +95,22 @@ def read_subjects(root: Path) -> dict[str, str | None]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte-order mark in front
             reader = csv.DictReader(file)
-            if not {"image", "subject"} <= set(reader.fieldnames or ()):
-                found = ", ".join(reader.fieldnames or ())
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            if not {"image", "subject"} <= set(reader.fieldnames):
+                found = ", ".join(reader.fieldnames)
                 raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so, with a "
                                  "line such as train/happiness/1.png,anna for each picture.")
             for row in reader:
-                image, subject = (row["image"] or "").strip(), (row["subject"] or "").strip() or None
-                if subjects.setdefault(image, subject) != subject:
+                image, subject = ((row[column] or "").strip() for column in ("image", "subject"))
+                image = PureWindowsPath(image).as_posix()  # without a leading ./, and "." for an empty cell
+                if subjects.setdefault(image, subject or None) != (subject or None):
                     raise InputError(f"{path}: {image} has two subjects. Keep one line of it.")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not in UTF-8 ({error}). Save it so.") from error
+    unknown = [image for image in subjects if image != "." and not os.path.isfile(f"{root}/{image}")]
+    if unknown:
+        raise InputError(f"{path}: {len(unknown)} of its {len(subjects)} lines name no picture that is there, first "
+                         f"{unknown[0]}. Give paths relative to {root}, or take these lines out.")
     return subjects
 
 

@@ -180,16 +180,35 @@ def test_broken_picture_is_named(root, kept):
         sample.picture()
 
 
-def test_subjects_of_other_pictures_are_refused(root):
-    (root / "subjects.csv").write_text("image,subject\nelsewhere/a.png,ann\n")
-    with pytest.raises(InputError, match=r"subjects.csv names no picture.*train/Angry/c.png"):
-        read_image_folder(root, "train")
+def test_subjects_of_pictures_that_are_not_there_are_refused(root):
+    absolute = (root / "train/happy/a.png").as_posix()
+    for gone in ("elsewhere/a.png", "happy/a.png", absolute):
+        (root / "subjects.csv").write_text(f"image,subject\n{gone},ann\ntrain/happy/b.png,ben\n,\n")
+        with pytest.raises(InputError, match=rf"csv: 1 of its \d lines name no picture .* first {gone}\. Give"):
+            read_image_folder(root, "test")
+
+
+def test_subjects_of_another_split_alone(root):
+    (root / "subjects.csv").write_text("image,subject\ntrain/happy/a.png,ann\n")
+    assert {s.subject for s in read_image_folder(root, "test").samples} == {None}
+
+
+def test_other_ways_to_write_a_path(root):
+    (root / "subjects.csv").write_text("image, subject\n./train/happy/a.png,ann\ntrain\\happy\\b.png,ben\n")
+    assert [s.subject for s in read_image_folder(root, "train").samples] == [None, "ann", "ben", None]
 
 
 def test_an_empty_subject_is_nobody(root):
     (root / "subjects.csv").write_text("image,subject\ntrain/happy/a.png,\ntrain/happy/b.png,ann\n")
     subjects = [s.subject for s in read_image_folder(root, "train").samples]
     assert subjects == [None, None, "ann", None]
+
+
+def test_an_empty_class_folder_is_no_class(root):
+    classes = read_image_folder(root, "train").classes
+    (root / "train/contempt").mkdir()
+    write_picture(root / "test/sadness/.hidden.png")
+    assert read_image_folder(root, "train").classes == read_image_folder(root, "test").classes == classes
 
 
 def test_other_folders_beside_the_splits_are_left_alone(root):
@@ -206,7 +225,7 @@ def test_a_split_of_a_folder_without_splits(root):
 
 
 def test_bad_lines_of_subjects_are_reported(root):
-    (root / "subjects.csv").write_text("image,subject\na.png,A\na.png,B\n")
+    (root / "subjects.csv").write_text("image,subject\na.png,A\n./a.png,B\n")
     with pytest.raises(InputError, match=r"subjects.csv: a.png has two subjects"):
         read_image_folder(root, "train")
     (root / "subjects.csv").write_bytes("image,subject\na.png,M\xfcller\n".encode("latin-1"))
