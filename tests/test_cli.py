@@ -220,6 +220,19 @@ def test_priors_show_lists_the_sets_of_the_package(capsys):
     assert capsys.readouterr().out.split() == ["ckplus", "drawn", "ict", "london_happiness"]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+def test_a_full_disk_behind_stdout_is_one_line(monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit, match="^error: no space left on device. Make room, then run it again.$"):
+            cli.main(["priors", "show"])
+
+
+def test_a_closed_stdout_does_not_matter(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    cli.main(["evaluate", str(_model(tmp_path)), "--dataset", "drawn", "--option", "subjects=5", "--split", "valid"])
+
+
 def test_the_package_is_the_command(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--version"])

@@ -1,7 +1,9 @@
 """What several commands share: how they end, options of readers, names in help."""
 
 import argparse
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,19 +41,28 @@ class IntermixedParser(argparse.ArgumentParser):
 
 
 def guarded(run: Callable[[], None]) -> None:
-    """Print bad input, and an interruption, as one line."""
+    """Print bad input, a full disk and an interruption as one line."""
+    if sys.stdout is None:  # it was closed
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         run()
+        sys.stdout.flush()
     except InputError as error:
         # One that was raised in a data-loading process comes with that process's traceback.
         sys.exit(f"error: {str(error).rsplit('InputError: ', 1)[-1].strip()}")
     except OSError as error:
-        if error.filename is None:  # not about somebody's file
-            raise
         from fmpn_timm.files import FULL
 
+        if error.filename is None:  # not about somebody's file
+            if error.errno not in (errno.EPIPE, *FULL):
+                raise
+            # or what stdout holds would be tried again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if error.errno == errno.EPIPE:  # whoever read it has seen enough
+                sys.exit(1)
+        where = "" if error.filename is None else f"{error.filename}: "
         mend = "Make room" if error.errno in FULL else "Give another path, or see to who may use this one"
-        sys.exit(f"error: {error.filename}: {(error.strerror or str(error)).lower()}. {mend}, then run it again.")
+        sys.exit(f"error: {where}{(error.strerror or str(error)).lower()}. {mend}, then run it again.")
     except KeyboardInterrupt as interrupt:
         print(f"\nInterrupted. {interrupt}", file=sys.stderr)
         sys.exit(130)

@@ -1,8 +1,6 @@
 """``fmpn predict`` and ``fmpn app``."""
 
 import argparse
-import errno
-import os
 import sys
 
 from .common import FLIP, MODEL, Commands
@@ -54,7 +52,6 @@ def add_predict(commands: Commands) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from fmpn_timm.files import FULL
     from fmpn_timm.inference import DEFAULT_MODEL
     from fmpn_timm.inference.run import Outputs, Watching, predict_sources
 
@@ -72,18 +69,11 @@ def _predict(options: argparse.Namespace) -> None:
             device=options.device,
             flip=options.flip,
         )
-        sys.stdout.flush()
     except KeyboardInterrupt:
         once = ["--parquet"] * bool(options.parquet) + ["--json"] * bool(options.json and not outputs.lines)
         without = f", without {' and '.join(once)}, " if once else " "
         mend = f"The same line{without}with --resume goes on." if options.csv or outputs.lines else ""
         raise KeyboardInterrupt(mend) from None
-    except OSError as error:
-        if error.filename is not None or error.errno not in (errno.EPIPE, *FULL):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the rest would be tried again at the end
-        sys.exit("error: stdout: no space left on device. Make room, then run it again." if error.errno in FULL
-                 else 1)  # whoever read the table has seen enough
     if counts is None:  # the first process speaks for all
         return
     print(counts, file=sys.stderr)

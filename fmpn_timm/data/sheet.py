@@ -31,5 +31,5 @@ def draw_contact_sheet(examples: dict[str, list[np.ndarray]], path: str | Path, 
             axis.imshow(face)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=10)
-    figure.tight_layout(pad=0.3)
+    figure.set_layout_engine("tight", pad=0.3)
     save_figure(figure, path)

@@ -20,7 +20,7 @@ def draw_sheet(masks: MaskSet, path: str | Path) -> None:
     """
     columns = min(len(masks.classes), 4)
     rows = -(-len(masks.classes) // columns)
-    figure = Figure(figsize=(2.4 * columns, 2.7 * rows + 0.5))
+    figure = Figure(figsize=(2.4 * columns, 2.7 * rows + 0.5), layout="tight")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -30,5 +30,4 @@ def draw_sheet(masks: MaskSet, path: str | Path) -> None:
         axis.set_title(name if pairs is None else f"{name} ({pairs} pairs)", fontsize=10)
     title = f"{masks.data}, {masks.masks.shape[2]} x {masks.masks.shape[1]}"
     figure.suptitle(textwrap.fill(title, 28 * columns), fontsize=10)
-    figure.tight_layout()
     save_figure(figure, path)

@@ -67,6 +67,9 @@ def prepare_data(config: TrainConfig, accelerator: Accelerator) -> Data:
         raise InputError(f"{train.dataset} {train.split}: all faces are of one class. Give faces of two or more.")
     for other in (valid, test):
         _check_apart(train, other)
+    if valid and test and _shared(valid, test):
+        _warn(f"{test.dataset} {test.split} both selects the epoch and is reported on, so the figure is too good. Give "
+              "another --valid_split, or none, and a part of the training subjects selects.")
     if valid is None:
         train, valid = split_by_subject(train, config.valid_fraction, config.seed)
     if len(valid) < FEW and config.epochs > 1:
@@ -127,11 +130,15 @@ def _read_fold(config: TrainConfig) -> Fold:
     return folds.read(config.fold)
 
 
+def _shared(one: FaceSet, other: FaceSet) -> set[str]:
+    return {s.source for s in one.samples} & {s.source for s in other.samples}
+
+
 def _check_apart(train: FaceSet, other: FaceSet | None) -> None:
     """Refuse faces that are learnt from among those to select or report on; tell of people on both sides."""
     if other is None:
         return
-    both = {s.source for s in train.samples} & {s.source for s in other.samples}
+    both = _shared(train, other)
     if both:
         raise InputError(f"{train.dataset}: {len(both)} of the {len(other)} faces of {other.split} are in "
                          f"{train.split} too, which is learnt from. Give splits that have none in common "

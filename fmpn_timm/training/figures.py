@@ -20,7 +20,7 @@ def draw_confusion(metrics: dict[str, Any], title: str, path: str | Path) -> Non
     """Draw a confusion matrix: rows are the true classes, colours their shares, numbers their counts."""
     confusion, classes = np.array(metrics["confusion"]), metrics["classes"]
     shares = confusion / confusion.sum(1, keepdims=True).clip(min=1)
-    figure = Figure(figsize=(1.2 + 0.62 * len(classes), 1.4 + 0.58 * len(classes)))
+    figure = Figure(figsize=(1.2 + 0.62 * len(classes), 1.4 + 0.58 * len(classes)), layout="tight")
     axis = figure.subplots()
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(confusion):
@@ -34,7 +34,6 @@ def draw_confusion(metrics: dict[str, Any], title: str, path: str | Path) -> Non
     axis.set_ylabel("true")
     scores = f"accuracy {100 * metrics['accuracy']:.1f} %, macro F1 {100 * metrics['macro_f1']:.1f} %"
     axis.set_title(f"{title}\n{scores}, n = {metrics['n']}", fontsize=9)
-    figure.tight_layout()
     save_figure(figure, path, 120)
 
 
@@ -112,7 +111,7 @@ def _draw_rows(
     for row, pictures in enumerate(rows.values()):
         for column, picture in enumerate(pictures):
             canvas[row * step : row * step + size, column * step : column * step + size] = picture
-    figure = Figure(figsize=(1.3 * len(labels) + 0.9, 1.3 * len(rows) + 0.6))
+    figure = Figure(figsize=(1.3 * len(labels) + 0.9, 1.3 * len(rows) + 0.6), layout="tight")
     axis = figure.subplots()
     axis.imshow(canvas)
     axis.set_yticks([row * step + size / 2 for row in range(len(rows))], rows, fontsize=8)
@@ -124,7 +123,6 @@ def _draw_rows(
         text = f"{label}\n{'' if right else classes[k] + ' '}{p:.2f}"
         style = dict(ha="center", va="bottom", fontsize=7, color="black" if right else "red")
         axis.text(column * step + size / 2, -gap, text, **style)
-    figure.tight_layout()
     save_figure(figure, path, 110)
 
 
@@ -137,7 +135,7 @@ def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path:
         path: Picture file to write.
     """
     folds = sorted({fold for runs in accuracies.values() for fold, _ in runs})
-    figure = Figure(figsize=(2.4 + 0.55 * len(folds), 3.4))
+    figure = Figure(figsize=(2.4 + 0.55 * len(folds), 3.4), layout="tight")
     axis = figure.subplots()
     for i, (arm, runs) in enumerate(accuracies.items()):
         beside = 0.5 * ((i + 0.5) / len(accuracies) - 0.5)  # arms of a fold stand side by side
@@ -155,7 +153,6 @@ def draw_folds(accuracies: dict[str, list[tuple[int, float]]], title: str, path:
     axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     axis.grid(axis="y", linewidth=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
     save_figure(figure, path, 120)
 
 
@@ -178,7 +175,7 @@ def draw_map(
         path: Picture file to write.
     """
     colours = matplotlib.colormaps["tab10"](range(len(classes)))
-    figure = Figure(figsize=(7.4, 5.6))
+    figure = Figure(figsize=(7.4, 5.6), layout="tight")
     axis = figure.subplots()
     for k, (name, colour) in enumerate(zip(classes, colours, strict=True)):
         of_class = points[labels == k]
@@ -191,7 +188,6 @@ def draw_map(
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, markerscale=2,
                 title="stars: class centres", title_fontsize=8)
     axis.set_title(title, fontsize=9)
-    figure.tight_layout()
     save_figure(figure, path, 120)
 
 
@@ -204,7 +200,7 @@ def draw_reliability(bins: dict[str, Reliability], title: str, path: str | Path)
         path: Picture file to write.
     """
     shape = dict(sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1))
-    figure = Figure(figsize=(3.1 * len(bins) + 0.5, 4.6))
+    figure = Figure(figsize=(3.1 * len(bins) + 0.5, 4.6), layout="tight")
     axes = figure.subplots(2, len(bins), **shape)
     for (upper, lower), (name, found) in zip(axes.T, bins.items(), strict=True):
         count, confidence, accuracy = (t.numpy() for t in (found.count, found.confidence, found.accuracy))
@@ -227,7 +223,6 @@ def draw_reliability(bins: dict[str, Reliability], title: str, path: str | Path)
     axes[1, 0].set_ylabel("share of faces", fontsize=8)
     axes[0, 0].legend(fontsize=7, frameon=False, loc="upper left")
     figure.suptitle(title, fontsize=9)
-    figure.tight_layout()
     save_figure(figure, path, 120)
 
 

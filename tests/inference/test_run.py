@@ -338,7 +338,7 @@ def test_a_full_disk_behind_stdout_is_one_line(photos, model, monkeypatch, args,
     with open("/dev/full", "w", buffering) as full:
         monkeypatch.setattr(sys, "stdout", full)
         code = predict(photos, *args, model=model)
-    assert code == "error: stdout: no space left on device. Make room, then run it again."
+    assert code == "error: no space left on device. Make room, then run it again."
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read all")

@@ -206,6 +206,14 @@ def test_people_on_both_sides_of_splits_are_told(own_faces, capsys):
     assert "1 people of folder are in train and in test (such as Zoë)" in capsys.readouterr().err
 
 
+def test_faces_that_select_and_are_reported_on_are_told(capsys):
+    config = TrainConfig(arm="cnn", valid_split="valid", data_options={"subjects": 20, "takes": 1, "size": 24})
+    prepare_data(dataclasses.replace(config, test_split="test"), Accelerator())
+    assert "reported on" not in capsys.readouterr().err
+    prepare_data(dataclasses.replace(config, test_split="valid"), Accelerator())
+    assert "drawn valid both selects the epoch and is reported on" in capsys.readouterr().err
+
+
 def test_few_faces_to_select_on_are_told(own_faces, capsys):
     config = TrainConfig(arm="cnn", dataset="folder", root=str(own_faces), valid_fraction=0.175)
     prepare_data(dataclasses.replace(config, epochs=1), Accelerator())
