@@ -199,8 +199,12 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
         mean, std = initial.backbone_norm
         initial = initial.backbone
         initial.pretrained_cfg = dict(initial.pretrained_cfg, mean=mean, std=std)  # as it saw the fused face
-        if isinstance(initial.get_classifier(), CosineLinear):  # which is no part of a plain timm model
+        cosines = initial.get_classifier()
+        if isinstance(cosines, CosineLinear):  # which is no part of a plain timm model
             initial.reset_classifier(len(classes))
+            with torch.no_grad():  # the same class is the most likely, whatever the embedding's length
+                initial.get_classifier().weight.copy_(nn.functional.normalize(cosines.weight))
+                initial.get_classifier().bias.zero_()
     fits = config.arm != "cnn" and isinstance(initial, MODELS[config.arm])
     plain = config.arm not in WITHOUT_BACKBONE and not isinstance(initial, (FMPN, MSCA, DeRL, FN2EN))
     if not (fits or plain):

@@ -118,13 +118,15 @@ def test_weights_of_another_backbone_are_refused(config, teacher):
             create_model(dataclasses.replace(config, arm=arm, init=teacher, backbone="resnet10t"), CLASSES, None)
 
 
-def test_a_backbone_alone_leaves_the_cosine_head_behind(config, tmp_path):
+def test_a_backbone_alone_has_a_linear_layer_for_its_cosines(config, tmp_path):
     model = timm.create_model("fmpn", backbone="test_resnet", num_classes=3, generator_width=4, cosine_head=True)
     save_model(model, tmp_path / "cosine", CLASSES, 32, 0.9)
     alone = create_model(dataclasses.replace(config, arm="cnn", init=f"local-dir:{tmp_path / 'cosine'}"), CLASSES, None)
     save_model(alone, tmp_path / "alone", CLASSES, 32, 0.9)
     again = timm.create_model(f"local-dir:{tmp_path / 'alone'}", pretrained=True)
-    assert torch.equal(again.conv1[0].weight, model.backbone.conv1[0].weight) and again.fc.out_features == 3
+    assert torch.equal(again.conv1[0].weight, model.backbone.conv1[0].weight) and type(again.fc) is torch.nn.Linear
+    faces = torch.randn(16, 3, 32, 32)
+    assert torch.equal(again.eval()(faces).argmax(1), model.backbone.eval()(faces).argmax(1))
 
 
 def test_another_mask_generator_than_that_of_the_initial_weights_is_refused(config, tmp_path):
