@@ -90,7 +90,8 @@ def save_figure(figure: "Figure", path: str | Path, dpi: int = 110) -> None:
     from matplotlib.font_manager import fontManager
     from matplotlib.text import Text
 
-    fonts = [font for font in FONTS if font in fontManager.get_font_names()]
+    installed = fontManager.get_font_names()
+    fonts = [font for font in FONTS if font in installed]
     for text in figure.findobj(Text):
         text.set_fontfamily([*text.get_fontfamily(), *fonts])
     try:

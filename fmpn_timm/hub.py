@@ -114,7 +114,8 @@ def refuse_to_replace(out: Path) -> None:
         InputError: Something else is there.
     """
     model = (out / "config.json").is_file() and (out / WEIGHTS).is_file()
-    if out.exists() and not model and not (out.is_dir() and not any(out.iterdir())):
+    empty = out.is_dir() and not any(out.iterdir())
+    if out.exists() and not (model or empty):
         raise InputError(f"--out {out} is there already and is no model folder: give another name.")
 
 

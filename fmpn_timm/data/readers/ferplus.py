@@ -60,7 +60,7 @@ def read_ferplus(root: str | Path, split: str = "train", rule: str = "majority")
     elif (in_checkout / "label.csv").is_file() and not (has_votes and find_table(root)):
         rows = _folder_rows(in_checkout)
     elif has_votes:
-        rows = _csv_rows(root, USAGES[split])
+        rows = _joined_rows(root, USAGES[split])
     else:
         found = ", ".join(name for name, of in FOLDERS.items() if (root / of / "label.csv").is_file())
         hint = f" Splits that are there: {found}." if found else ""
@@ -103,7 +103,7 @@ def _folder_rows(folder: Path) -> Iterator[tuple[str, partial, np.ndarray]]:
         yield path, partial(read_picture, path), votes
 
 
-def _csv_rows(root: Path, usage: str) -> Iterator[tuple[str, partial, np.ndarray]]:
+def _joined_rows(root: Path, usage: str) -> Iterator[tuple[str, partial, np.ndarray]]:
     pixels_file = find_table(root)
     if pixels_file is None:
         raise InputError(f"{root / 'fer2013.csv'} is missing: fer2013new.csv holds votes only. Put FER2013's file "
