@@ -149,7 +149,7 @@ def _load(folder: Path) -> IctModel:
         return _read_cache(cached)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):  # none yet, or a broken one: read the meshes
         model = _read_meshes(folder)
-    with contextlib.suppress(OSError):  # a read-only home is no reason to stop
+    with contextlib.suppress(OSError, SafetensorError):  # a read-only home or a full disk is no reason to stop
         _write_cache(model, cached)
     return model
 

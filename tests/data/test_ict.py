@@ -75,6 +75,17 @@ def test_no_writable_cache_is_no_error(root, tmp_path, monkeypatch):
     assert len(load_ict(root).vertices)
 
 
+def test_a_disk_without_room_for_the_cache_is_no_error(root, cache):
+    resource = pytest.importorskip("resource")  # not on Windows
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        assert len(load_ict(root).vertices)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(cache.iterdir())
+
+
 @pytest.mark.parametrize("level", [".", "FaceXModel", ".."])
 def test_the_root_may_be_a_level_up_or_down(root, level):
     assert len(load_ict(root / level).vertices)
