@@ -5,6 +5,7 @@ The model: https://github.com/ICT-VGL/ICT-FaceKit (MIT). See ``fmpn_timm.data.ic
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 
 from fmpn_timm.data.classes import EXPRESSIONS
-from fmpn_timm.data.ict import IctModel, expression_weights, load_ict, paint_face, pose_head, render
+from fmpn_timm.data.ict import expression_weights, load_ict, paint_face, pose_head, render
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, five_of_68
@@ -93,20 +94,19 @@ def read_ict(
     frame = {} if reference is None else {"reference": reference}
     recipe = Recipe(detector="dataset", size=size, margin=margin, weights=tuple(weights), **frame)
     load_ict(root)  # its checks, now and not at the first picture
-    look = dict(root=str(root), seed=seed, recipe=recipe, pose=pose, light=light, scene=scene, jitter=jitter,
-                intensity=(low, high), occlude=occlude, blur=blur, noise=noise)
+    look = _Look(str(root), seed, recipe, pose, light, scene, jitter, (low, high), occlude, blur, noise)
     shown = CLASSES[classes]
 
     def face(subject: int, expression: str, take: int) -> Sample:
-        spared = {} if expression in shown else dict(occlude=0.0, blur=0.0, noise=0.0)
+        its = look if expression in shown else replace(look, occlude=0.0, blur=0.0, noise=0.0)
         return Sample(
             source=f"ict:seed={seed}/subject={subject}/{expression}/take={take}",
-            picture=partial(_picture, subject, expression, take, **look | spared),
+            picture=partial(its.picture, subject, expression, take),
             expression=expression,
             subject=f"{subject:04d}",
             sequence=expression,
             frame=take,
-            landmarks=partial(_landmarks, subject, expression, take, **look),
+            landmarks=partial(its.landmarks, subject, expression, take),
         )
 
     everything = list(itertools.product(people, EXPRESSIONS, range(takes)))
@@ -118,48 +118,69 @@ def read_ict(
     return FaceSet("ict", split, shown, samples, options, neutral, recipe)
 
 
-def _picture(subject: int, expression: str, take: int, *, root: str, seed: int, recipe: Recipe, light: float,
-             scene: str, pose: float, jitter: float, intensity: tuple[float, float], occlude: float, blur: float,
-             noise: float) -> np.ndarray:
-    model = load_ict(root)
-    rng = _scene_rng(seed, subject, expression, take, scene)
-    seen = _seen(model, rng, subject, expression, take, root, seed, pose, intensity)
-    matrix = _alignment(model, seen, recipe, jitter, [seed, subject, take, EXPRESSIONS.index(expression), 2])
-    x, y = light * rng.uniform((-0.5, -0.35), (0.5, 0.35))
-    strength = 1 + light * rng.uniform(-0.15, 0.15)
-    ambient = 0.45 + 0.15 * light * rng.uniform(-1, 1)
-    _, texture = _person(root, seed, subject)
-    background = _background(rng, recipe.size)
-    direction = (x, y - 0.4, 0.9)
-    picture = render(model, seen, matrix, recipe.size, texture, background, direction, ambient, strength)
-    if not (occlude or blur or noise):
-        return picture
-    own = np.random.default_rng([seed, subject, take, EXPRESSIONS.index(expression), 3])
-    return _spoil(picture, own, occlude, blur, noise)
+@dataclass(frozen=True)
+class _Look:
+    """How faces are shown, by the options of ``read_ict``."""
 
+    root: str
+    seed: int
+    recipe: Recipe
+    pose: float
+    light: float
+    scene: str
+    jitter: float
+    intensity: tuple[float, float]
+    occlude: float
+    blur: float
+    noise: float
 
-def _landmarks(subject: int, expression: str, take: int, *, root: str, seed: int, recipe: Recipe, scene: str,
-               pose: float, jitter: float, intensity: tuple[float, float], **_) -> np.ndarray:
-    model = load_ict(root)
-    rng = _scene_rng(seed, subject, expression, take, scene)
-    seen = _seen(model, rng, subject, expression, take, root, seed, pose, intensity)
-    matrix = _alignment(model, seen, recipe, jitter, [seed, subject, take, EXPRESSIONS.index(expression), 2])
-    return (five_of_68(seen[model.landmarks, :2]) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    def picture(self, subject: int, expression: str, take: int) -> np.ndarray:
+        rng = self._scene(subject, expression, take)
+        seen, matrix = self._posed(rng, subject, expression, take)
+        x, y = self.light * rng.uniform((-0.5, -0.35), (0.5, 0.35))
+        strength = 1 + self.light * rng.uniform(-0.15, 0.15)
+        ambient = 0.45 + 0.15 * self.light * rng.uniform(-1, 1)
+        _, texture = _person(self.root, self.seed, subject)
+        size = self.recipe.size
+        picture = render(load_ict(self.root), seen, matrix, size, texture, _background(rng, size), (x, y - 0.4, 0.9),
+                         ambient, strength)
+        if not (self.occlude or self.blur or self.noise):
+            return picture
+        own = self._rng(subject, take, EXPRESSIONS.index(expression), 3)
+        return _spoil(picture, own, self.occlude, self.blur, self.noise)
 
+    def landmarks(self, subject: int, expression: str, take: int) -> np.ndarray:
+        seen, matrix = self._posed(self._scene(subject, expression, take), subject, expression, take)
+        points = five_of_68(seen[load_ict(self.root).landmarks, :2])
+        return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
-def _scene_rng(seed: int, subject: int, expression: str, take: int, scene: str) -> np.random.Generator:
-    own = {"subject": [0], "take": [take], "face": [take, EXPRESSIONS.index(expression)]}[scene]
-    return np.random.default_rng([seed, subject, *own])
+    def _scene(self, subject: int, expression: str, take: int) -> np.random.Generator:
+        """Source of what the faces of a scene share."""
+        own = {"subject": [0], "take": [take], "face": [take, EXPRESSIONS.index(expression)]}[self.scene]
+        return self._rng(subject, *own)
 
+    def _rng(self, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *numbers])
 
-def _seen(model: IctModel, rng: np.random.Generator, subject: int, expression: str, take: int, root: str, seed: int,
-          pose: float, intensity: tuple[float, float]) -> np.ndarray:
-    """The posed head (V, 3); takes its pose from the scene's generator."""
-    neutral, _ = _person(root, seed, subject)
-    acting = np.random.default_rng([seed, subject, take, EXPRESSIONS.index(expression), 1])
-    weights = expression_weights(expression, acting.uniform(*intensity), mirrored=acting.uniform() < 0.5)
-    angles = pose * rng.normal(0, (0.04, 0.05, 0.03)).clip(-0.12, 0.12)
-    return pose_head(model.move(neutral, weights), tuple(angles))
+    def _posed(
+            self,
+            rng: np.random.Generator,
+            subject: int,
+            expression: str,
+            take: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The head (V, 3), whose pose the scene draws, and what cuts its face out of the picture plane (2, 3)."""
+        model, own = load_ict(self.root), (subject, take, EXPRESSIONS.index(expression))
+        neutral, _ = _person(self.root, self.seed, subject)
+        acting = self._rng(*own, 1)
+        weights = expression_weights(expression, acting.uniform(*self.intensity), mirrored=acting.uniform() < 0.5)
+        angles = self.pose * rng.normal(0, (0.04, 0.05, 0.03)).clip(-0.12, 0.12)
+        seen = pose_head(model.move(neutral, weights), tuple(angles))
+        points = five_of_68(seen[model.landmarks, :2].astype(np.float64))
+        if self.jitter:
+            errors = self._rng(*own, 2).standard_normal((5, 2))
+            points += self.jitter * np.linalg.norm(points[1] - points[0]) * errors
+        return seen, self.recipe.matrix(points)
 
 
 @lru_cache(maxsize=32)
@@ -169,15 +190,6 @@ def _person(root: str, seed: int, subject: int) -> tuple[np.ndarray, np.ndarray]
     rng = np.random.default_rng([seed, subject])
     coefficients = IDENTITY_SPREAD * rng.standard_normal(len(model.identities))
     return model.person(coefficients), paint_face(model, rng)
-
-
-def _alignment(model: IctModel, seen: np.ndarray, recipe: Recipe, jitter: float, seed: list[int]) -> np.ndarray:
-    """What the recipe does to a picture, as one step from the picture plane to the aligned frame (2, 3)."""
-    points = five_of_68(seen[model.landmarks, :2].astype(np.float64))
-    if jitter:
-        errors = np.random.default_rng(seed).standard_normal((5, 2))
-        points = points + jitter * np.linalg.norm(points[1] - points[0]) * errors
-    return recipe.matrix(points)
 
 
 def _spoil(picture: np.ndarray, rng: np.random.Generator, occlude: float, blur: float, noise: float) -> np.ndarray:
