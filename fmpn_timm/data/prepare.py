@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -169,10 +169,11 @@ def _write_shard(
     import pyarrow.parquet as pq
 
     rows, skipped = [], []
-    for (sample, reference), found, broken in _aligned(chunk, aligner):
-        source = relative_source(sample.source, root)
+    for opened, found in _aligned(chunk, aligner):
+        sample, source = opened.sample, relative_source(opened.sample.source, root)
         if found.reason:
-            skipped.append({"source": source, "reason": found.reason, "kept": bool(found), "broken": broken})
+            skipped.append({"source": source, "reason": found.reason, "kept": bool(found),
+                            "broken": opened.picture is None})
         rows += [
             {
                 "image": {"bytes": _png(face.image), "path": None},
@@ -182,7 +183,7 @@ def _write_shard(
                 "subject": sample.subject,
                 "sequence": sample.sequence,
                 "frame": sample.frame,
-                "reference": reference,
+                "reference": opened.reference,
                 "fold": folds.get(sample.source),
                 "box": face.box.tolist(),
                 "landmarks": None if face.landmarks is None else face.landmarks.tolist(),
@@ -203,47 +204,57 @@ def _write_shard(
     return len(chunk)
 
 
+class _Opened(NamedTuple):
+    """A sample with its picture, and the landmarks if its data set gives any; or why it cannot be read."""
+
+    sample: Sample
+    reference: bool
+    picture: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
+    problem: str = ""
+
+
 def _aligned(
         chunk: Sequence[tuple[Sample, bool]],
         aligner: FaceAligner | None,
-) -> Iterator[tuple[tuple[Sample, bool], AlignedFaces, bool]]:
-    """Each sample with its faces, or the reason that it has none, and whether it could not be read."""
+) -> Iterator[tuple[_Opened, AlignedFaces]]:
+    """Each sample with its faces, or the reason that it has none."""
     batch, pixels = [], 0
-    for pair in chunk:
-        batch.append((pair, *_read(pair[0], aligner)))
-        pixels += 0 if batch[-1][1] is None else batch[-1][1].size
+    for sample, reference in chunk:
+        opened = _open(sample, reference, aligner)
+        batch.append(opened)
+        pixels += 0 if opened.picture is None else opened.picture.size
         if len(batch) == BATCH or pixels >= BATCH_BYTES:
             yield from _aligned_batch(batch, aligner)
             batch, pixels = [], 0
     yield from _aligned_batch(batch, aligner)
 
 
-def _read(sample: Sample, aligner: FaceAligner | None) -> tuple[np.ndarray | None, np.ndarray | None, str]:
-    """A sample's picture, its landmarks, if the data set gives any, and the reason that it cannot be read."""
+def _open(sample: Sample, reference: bool, aligner: FaceAligner | None) -> _Opened:
     landmarks = None
     try:
         landmarks = sample.landmarks() if sample.landmarks is not None else None
     except InputError as error:
         if aligner is not None and aligner.given:  # a detector, or faces as they are, do without
-            return None, None, str(error)
+            return _Opened(sample, reference, problem=str(error))
     try:
-        return sample.picture(), landmarks, ""
+        return _Opened(sample, reference, sample.picture(), landmarks)
     except InputError as error:
-        return None, None, str(error)
+        return _Opened(sample, reference, problem=str(error))
 
 
 def _aligned_batch(
-        batch: Sequence[tuple[tuple[Sample, bool], np.ndarray | None, np.ndarray | None, str]],
+        batch: Sequence[_Opened],
         aligner: FaceAligner | None,
-) -> Iterator[tuple[tuple[Sample, bool], AlignedFaces, bool]]:
-    readable = [(pair[0].source, picture, landmarks) for pair, picture, landmarks, _ in batch if picture is not None]
-    names, pictures, landmarks = zip(*readable, strict=True) if readable else ((), (), ())
+) -> Iterator[tuple[_Opened, AlignedFaces]]:
+    readable = [opened for opened in batch if opened.picture is not None]
+    pictures, landmarks = [opened.picture for opened in readable], [opened.landmarks for opened in readable]
     if aligner is None:
-        found = iter([_as_is(*each) for each in zip(pictures, landmarks, strict=True)])
+        found = map(_as_is, pictures, landmarks)
     else:
-        found = iter(aligner(pictures, landmarks, names))
-    for pair, picture, _, reason in batch:
-        yield pair, next(found) if picture is not None else AlignedFaces(reason=reason), picture is None
+        found = iter(aligner(pictures, landmarks, [opened.sample.source for opened in readable]))
+    for opened in batch:
+        yield opened, AlignedFaces(reason=opened.problem) if opened.picture is None else next(found)
 
 
 def _as_is(picture: np.ndarray, landmarks: np.ndarray | None) -> AlignedFaces:
