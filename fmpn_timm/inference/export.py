@@ -8,7 +8,6 @@ import importlib.util
 import json
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,8 @@ def export(name: str, out: str | Path, format: str = "onnx") -> Exported:
     write, read = FORMATS[format]
     try:
         with whole(out) as partial:
-            with torch.inference_mode(), _quiet():
+            with torch.inference_mode(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what users cannot change, such as the age of TorchScript
                 write(network, _random_faces(metadata, TRACED), metadata, partial)
                 differences = _differences(model, metadata, read(partial))
             if not all(difference <= TOLERANCE for difference in differences.values()):
@@ -182,14 +182,6 @@ def _need_onnx() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f'--format onnx needs {", ".join(missing)}: pip install "fmpn-timm[export]".')
-
-
-@contextmanager
-def _quiet():
-    """The exporters warn of what users cannot change, such as the age of TorchScript."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _random_faces(metadata: dict[str, Any], batch: int) -> torch.Tensor:

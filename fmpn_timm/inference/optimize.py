@@ -142,10 +142,9 @@ class OptimizedModel(nn.Module):
         number = self.faces_per_pass
         if number is None:
             number = max(PASS_PIXELS // x.shape[-2:].numel(), 1) if x.device.type == "cpu" else len(x)
-        passes = [self._pass(name, part) for part in x.split(number)] if len(x) > number else [self._pass(name, x)]
-        if len(passes) == 1:
-            return passes[0]
-        trees = [tree_flatten(output) for output in passes]
+        if len(x) <= number:
+            return self._pass(name, x)
+        trees = [tree_flatten(self._pass(name, part)) for part in x.split(number)]
         joined = [torch.cat(parts) for parts in zip(*(leaves for leaves, _ in trees), strict=True)]
         return tree_unflatten(joined, trees[0][1])
 

@@ -110,7 +110,7 @@ class Counts:
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Count the rows of a picture or frame."""
-        first, = rows[:1]
+        first = rows[0]
         if first["frame"] is not None:
             self.frames += 1
             self.videos += first["source"] != self.last
