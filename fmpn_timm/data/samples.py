@@ -170,8 +170,9 @@ def relative_source(source: str, root: str | Path | None) -> str:
 def decode_picture(file: str | Path | BinaryIO | Image.Image) -> np.ndarray:
     """Decode a picture as RGB uint8 (H, W, 3), upright as its EXIF data says; of an animated one the first frame.
 
-    Grey, palette and CMYK pictures become RGB, 16 bits become 8, and of colours with an alpha channel the alpha is
-    dropped. Only ``FORMATS`` are opened: Pillow hands some others to programs outside. Threads may share it.
+    Grey, palette and CMYK pictures become RGB, 16 bits of grey become 8 (values that all fit into 8 stay), and of
+    colours with an alpha channel the alpha is dropped. Only ``FORMATS`` are opened: Pillow hands some others to
+    programs outside. Threads may share it.
 
     Args:
         file: A path, an open file, or what Pillow has opened.
@@ -228,7 +229,8 @@ def _rgb(picture: Image.Image) -> np.ndarray:
         values = np.array(picture)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError("integers beyond 16 bits have no known range")
-        grey = np.round(values / 257).astype(np.uint8)
+        eight = values.max() <= 255  # kept in 16 by mistake, as some programs do
+        grey = np.round(values / (1 if eight else 257)).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if picture.mode == "F":
         raise ValueError("real numbers have no known range")

@@ -131,6 +131,12 @@ def test_sixteen_bits_of_grey_are_scaled_not_clipped(tmp_path, extension):
     np.testing.assert_allclose(picture[:, :, 0], grey / 257, atol=0.51)
 
 
+def test_eight_bits_in_sixteen_stay_as_they_are(tmp_path):
+    grey = np.arange(120, dtype=np.uint16).reshape(10, 12) + 136
+    cv2.imwrite(str(tmp_path / "face.png"), grey)
+    assert (read_picture(tmp_path / "face.png") == grey[:, :, None]).all()
+
+
 @pytest.mark.parametrize("transparency", [None, 0, bytes(range(0, 256, 16))])
 def test_palette_gives_its_colours_without_a_warning(tmp_path, colours, transparency):
     palette = Image.fromarray(colours).quantize(4)
