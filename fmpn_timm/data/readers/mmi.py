@@ -59,9 +59,9 @@ def read_mmi(
 ) -> FaceSet:
     """Read the videos of MMI that are labelled with one of six expressions.
 
-    Three frames about the peak of each carry its label: where the FMPN authors published which, theirs, else those
-    about the middle of the video. The first frame is neutral, a reference for prior masks (``FaceSet.neutral``).
-    Frames are decoded when asked for, and named like the authors' pictures, ``S050_003_030.png``.
+    The ``frames`` about the peak of each carry its label: the peak that the FMPN authors published, else the middle of
+    the video. The first frame is neutral, a reference for prior masks (``FaceSet.neutral``). Frames are decoded when
+    asked for, and named like the authors' pictures, ``S050_003_030.png``.
 
     Most people were filmed by a camera on its side, some from two sides at once (``track@view`` 2), a few upright.
     Which is which goes by subject, as the FMPN author prepares the published sequences; of other subjects frames of 480
