@@ -127,8 +127,7 @@ def _look_at_video(
     problems, people, best, neutrals = [problem] if problem else [], {}, {}, Neutrals()
     finds = neutral is None and predictor.masks and "neutral" in predictor.classes
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        # the video stays until the page has shown it; the pictures go onto the page
-        drawn = VideoWriter(Path(tempfile.mkdtemp(dir=folder), "seen.mp4"))
+        drawn = VideoWriter(Path(scratch, "seen.mp4"))
         timeline = Timeline(Path(scratch, "timeline.png"), "The video", predictor.classes)
         sheet = NeutralSheet(Path(scratch, "neutral.png"), "Beside the neutral face")
         looked, last = 0, 0.0
@@ -166,12 +165,14 @@ def _look_at_video(
             ("Probabilities over time, smoothed, one band for each person", timeline),
             ("Each expression beside the person's neutral face", sheet),
         ) if made.path.exists()]
+        # the pictures go onto the page; the video stays until the page has shown it
+        video = drawn.path.replace(Path(tempfile.mkdtemp(dir=folder), drawn.path.name))
     rows = tuple(person.row(predictor.abstain) for _, person in sorted(people.items()))
     summary = (f"{last:.1f} s of video, of which {looked} frames were looked at: "
                f"{len(rows)} {'person' if len(rows) == 1 else 'people'}.")
     if last > MAX_SECONDS - 1:
         summary += f" No more than {MAX_SECONDS // 60} minutes are looked at."
-    return Looked(video_page(summary, rows, predictor.classes, pictures, problems), str(drawn.path), rows)
+    return Looked(video_page(summary, rows, predictor.classes, pictures, problems), str(video), rows)
 
 
 def _followed(predictor: Predictor, path: str) -> Iterator[tuple[PicturePrediction, np.ndarray | None]]:

@@ -139,7 +139,19 @@ def test_what_is_no_video_is_said_and_leaves_nothing(predictor, tmp_path):
     (tmp_path / "out").mkdir()
     looked = look.look_at(predictor, str(tmp_path / "text.mp4"), folder=tmp_path / "out")
     assert "This file cannot be read" in looked.page and looked.video is None
-    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert not os.listdir(tmp_path / "out")
+
+
+def test_what_fails_on_the_way_leaves_nothing(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr(look, "frames", lambda source: _frames(9, 0.25))
+
+    def told(seconds):
+        if seconds == 1:
+            raise RuntimeError("nobody listens")
+
+    with pytest.raises(RuntimeError, match="nobody listens"):
+        look.look_at(predictor, "some.mp4", folder=tmp_path, told=told)
+    assert not os.listdir(tmp_path)
 
 
 def test_without_gradio_it_says_what_to_install(monkeypatch):
