@@ -47,6 +47,10 @@ EXPRESSION_WEIGHTS: dict[str, dict[str, float]] = {
                      mouthPress_L=0.4, mouthShrugLower=0.3, mouthRollLower=0.2),
 }
 
+#: Shapes that have no sides.
+MIDDLE = ("jawOpen", "mouthFunnel", "mouthShrugLower", "mouthShrugUpper", "mouthRollLower", "mouthRollUpper")
+OTHER_SIDE = {"_L": "_R", "_R": "_L"}
+
 #: Materials that are rendered; the others are helpers of a film renderer, or the irises: whole balls in the scleras.
 MATERIALS = ("M_Face", "M_BackHead", "M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_ScleraRight")
 FACE, HEAD, GUMS, TEETH, LEFT_EYE, RIGHT_EYE = range(len(MATERIALS))
@@ -114,17 +118,12 @@ def expression_weights(expression: str, intensity: float = 1.0, mirrored: bool =
     """
     weights = {}
     for name, weight in EXPRESSION_WEIGHTS[expression].items():
-        sided = name[-2:] in ("_L", "_R")
-        for shape in (name,) if sided or name in MIDDLE else (f"{name}_L", f"{name}_R"):
-            if mirrored and shape[-2:] in OTHER_SIDE:
-                shape = shape[:-2] + OTHER_SIDE[shape[-2:]]
+        whole = name in MIDDLE or name[-2:] in OTHER_SIDE
+        for shape in (name,) if whole else (f"{name}_L", f"{name}_R"):
+            if mirrored:
+                shape = shape[:-2] + OTHER_SIDE.get(shape[-2:], shape[-2:])
             weights[shape] = intensity * weight
     return weights
-
-
-#: Shapes that have no sides.
-MIDDLE = ("jawOpen", "mouthFunnel", "mouthShrugLower", "mouthShrugUpper", "mouthRollLower", "mouthRollUpper")
-OTHER_SIDE = {"_L": "_R", "_R": "_L"}
 
 
 def load_ict(root: str | Path) -> IctModel:
