@@ -236,30 +236,26 @@ def _decoded(av: Any, container: Any) -> Iterator[VideoFrame]:
     """All frames of the first video in a container."""
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
-    if stream.width * stream.height > MAX_PIXELS:
-        raise Unreadable(f"its frames have {stream.width} x {stream.height} pixels, which is too much")
+    aspect = stream.sample_aspect_ratio or 1
+    if stream.width * stream.height * max(aspect, 1) > MAX_PIXELS:
+        raise Unreadable(f"its frames have {round(stream.width * aspect)} x {stream.height} pixels, which is too much")
     start = (container.start_time or 0) / 1_000_000
     usual = 1 / float(stream.average_rate or 25)
     number, now, shown, problem, late = 0, -usual, usual, "", False
-    frames = container.decode(stream)
-    while True:
-        try:
-            frame = next(frames)
-        except StopIteration:
-            break
-        except (av.error.FFmpegError, ValueError) as error:
-            problem = _words(error)
-            break
-        time = now + usual if frame.pts is None else max(float(frame.pts * frame.time_base) - start, 0.0)
-        behind = bool(number and time < now)
-        if behind:  # one frame alone a damaged film shows out of its order
-            if late:  # recordings that were joined: the clock of each begins again
-                start -= now + usual / 2 - time
-            time = now + usual / 2
-        late = behind
-        now, shown = time, max(float((frame.duration or 0) * (frame.time_base or 0)), usual)
-        yield VideoFrame(number, now, _upright(frame, stream.sample_aspect_ratio))
-        number += 1
+    try:
+        for frame in container.decode(stream):
+            time = now + usual if frame.pts is None else max(float(frame.pts * frame.time_base) - start, 0.0)
+            behind = bool(number and time < now)
+            if behind:  # one frame alone a damaged film shows out of its order
+                if late:  # recordings that were joined: the clock of each begins again
+                    start -= now + usual / 2 - time
+                time = now + usual / 2
+            late = behind
+            now, shown = time, max(float((frame.duration or 0) * (frame.time_base or 0)), usual)
+            yield VideoFrame(number, now, _upright(frame, aspect))
+            number += 1
+    except (av.error.FFmpegError, ValueError) as error:
+        problem = _words(error)
     if not number:
         raise Unreadable(f"the video has no frame that can be decoded{problem and f' ({problem})'}")
     missing = _length(container, stream) - (now + shown)
@@ -279,10 +275,10 @@ def _length(container: Any, stream: Any) -> float:
     return 0.0
 
 
-def _upright(frame: Any, aspect: Fraction | None) -> np.ndarray:
+def _upright(frame: Any, aspect: Fraction | int) -> np.ndarray:
     """RGB uint8 (H, W, 3) with square pixels, turned and mirrored by quarter turns as the display matrix says."""
     picture = frame.to_ndarray(format="rgb24")
-    if aspect and aspect != 1:
+    if aspect != 1:
         size = (max(round(frame.width * float(aspect)), 1), frame.height)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
     data = frame.side_data.get("DISPLAYMATRIX")

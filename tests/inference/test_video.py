@@ -122,6 +122,22 @@ def test_pixels_become_square(tmp_path):
     assert frames[0].picture.shape == (48, 128, 3)
 
 
+@pytest.mark.parametrize(("aspect", "width"), [(1, 64), (20, 1280)])
+def test_frames_of_too_many_pixels_are_refused(tmp_path, monkeypatch, aspect, width):
+    path = write_film(tmp_path / "a.mov", [GREY] * 2, aspect=aspect)
+    monkeypatch.setattr(video, "MAX_PIXELS", width * 48)
+    assert read(path)[0][1].picture.shape == (48, width, 3)
+    monkeypatch.setattr(video, "MAX_PIXELS", width * 48 - 1)
+    assert read(path) == ([], f"its frames have {width} x 48 pixels, which is too much")
+
+
+def test_a_frame_that_cannot_be_shown_ends_the_video(tmp_path, monkeypatch):
+    upright = video._upright
+    monkeypatch.setattr(video, "_upright", lambda frame, aspect: upright(frame, aspect) if frame.pts == 0 else int("x"))
+    frames, problem = read(write_film(tmp_path / "a.mov", NOISE[:3]))
+    assert len(frames) == 1 and "cut or broken after" in problem and "invalid literal" in problem
+
+
 @pytest.mark.parametrize(("name", "codec", "options"), [
     ("a.mp4", "mpeg4", {"movflags": "faststart"}), ("a.mkv", "mpeg4", {}), ("a.avi", "mpeg4", {}),
 ])
