@@ -117,7 +117,7 @@ def prepare_faces(
     if rank == 0:
         _finish(info, entry, split, out, paths, faces, len(everything))
     wait(processes)
-    return json.loads((out / "prepared.json").read_text())["splits"][split]
+    return read_info(out)["splits"][split]
 
 
 def _start(out: Path, split: str, entry: dict, faces: FaceSet, recipe: dict | None) -> dict[str, Any]:
@@ -372,10 +372,9 @@ def _examples(paths: Sequence[Path], classes: tuple[str, ...]) -> dict[str, list
 
     places = {name: [] for name in classes}
     for path in paths:
-        for row, (label, reference) in enumerate(zip(*pq.read_table(path, columns=["label", "reference"]).to_pydict()
-                                                     .values(), strict=True)):
-            if not reference:
-                places[classes[label]].append((path, row))
+        for row, face in enumerate(pq.read_table(path, columns=["label", "reference"]).to_pylist()):
+            if not face["reference"]:
+                places[classes[face["label"]]].append((path, row))
     examples = {}
     for name, of_class in places.items():
         chosen = of_class[:: max(len(of_class) // SHOWN, 1)][:SHOWN]
