@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import cv2
@@ -95,7 +95,7 @@ class Predictor:
     ):
         if not isinstance(batch_size, Integral) or batch_size < 1:
             raise InputError(f"batch_size: give a whole number, at least 1, not {batch_size}.")
-        if abstain is not None and not 0 <= abstain <= 1:
+        if abstain is not None and not (isinstance(abstain, Real) and 0 <= abstain <= 1):
             raise InputError(f"abstain: give a probability between 0 and 1, not {abstain}.")
         model = os.fspath(model)
         self.device = _device(device)

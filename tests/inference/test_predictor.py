@@ -292,6 +292,7 @@ def test_models_without_masks(tmp_path, pictures):
     ({"batch_size": 0}, "batch_size: give a whole number, at least 1, not 0"),
     ({"batch_size": 2.5}, "batch_size: give a whole number, at least 1, not 2.5"),
     ({"abstain": 1.2}, "abstain: give a probability"),
+    ({"abstain": "often"}, "abstain: give a probability"),
     ({"faces": "best"}, "Unknown policy 'best'"),
     ({"missing": "guess"}, "Unknown choice 'guess'"),
     ({"device": "abacus"}, "device abacus"),
