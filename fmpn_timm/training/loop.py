@@ -77,8 +77,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
     config = config.of_arm(config.arm)
     if config.batch_size % config.accumulate:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
-    if config.epochs == 0 and config.init is None:
-        raise InputError("--epochs 0 reports on weights as they are: name them with --init, or train for some.")
+    if config.epochs == 0:
+        if config.init is None:
+            raise InputError("--epochs 0 reports on weights as they are: name them with --init, or train for some.")
+        config = dataclasses.replace(config, mask_epochs=0)
     if config.size > config.load_size:
         raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise it.")
     accelerator = create_accelerator(
