@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from accelerate.utils import broadcast_object_list, gather_object, is_tensorboard_available, set_seed
 from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -49,7 +49,6 @@ from .processes import create_accelerator
 from .systems import Stage, create_model, create_stages
 
 __all__ = ["train"]
-
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         config.timeout,
         mixed_precision=config.precision,
         gradient_accumulation_steps=config.accumulate,
-        log_with="tensorboard" if _has_tensorboard() else None,
+        log_with="tensorboard" if is_tensorboard_available() else None,
         project_dir=config.output,
     )
     if config.sync_bn and accelerator.device.type != "cuda":
@@ -630,11 +629,3 @@ def _smaller_batch(config: TrainConfig, stage: Stage, title: str, per_step: int)
     return (f"{said} Try {per_step // 2}: the same updates in smaller steps with --accumulate {2 * config.accumulate}, "
             f"or smaller ones with --{stage.batch_option} {stage.batch_size // 2}; under another --name, as a run "
             "keeps its own.")
-
-
-def _has_tensorboard() -> bool:
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        return False
-    return True
