@@ -100,6 +100,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         return summary
     set_seed(config.seed)
 
+    again = f"with the same options and --name {config.name} --resume auto."
     try:
         with Interrupt() as interrupt:
             summary = _train(config, accelerator, interrupt)
@@ -109,13 +110,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 folder.rmdir()
         raise
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Go on with the same options and --name {config.name} --resume auto.") from None
+        raise KeyboardInterrupt(f"Go on {again}") from None
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise InputError(
-            f"The disk is full ({error}). The checkpoints are whole: make room, then go on with the same options and "
-            f"--name {config.name} --resume auto."
+            f"The disk is full ({error}). The checkpoints are whole: make room, then go on {again}"
         ) from error
     except RuntimeError as error:
         if not lost_process(error):
@@ -123,7 +123,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         how = f"waited {config.timeout} s in vain for" if "Timed out" in str(error) else "lost"
         raise InputError(
             f"Process {accelerator.process_index} has {how} another process of the run: see what ended that one, then "
-            f"go on with the same options and --name {config.name} --resume auto."
+            f"go on {again}"
         ) from error
     accelerator.end_training()
     return summary
@@ -363,10 +363,15 @@ class Run:
             transform = train_transform(config.size, config.load_size, mean, std, **config.augmentation)
         else:
             transform = eval_transform(config.size, config.load_size, mean, std)
-        masks = self.data.masks if with_mask else None
-        soft = train and config.soft_labels
         dataset = FaceDataset(
-            faces, self.data.classes, transform, masks, soft, config.cache, with_neutral, stand_in=True,
+            faces,
+            self.data.classes,
+            transform,
+            masks=self.data.masks if with_mask else None,
+            soft=train and config.soft_labels,
+            cache=config.cache,
+            neutral=with_neutral,
+            stand_in=True,
             draws=DRAWS if later else 0,
         )
         of_update = batch_size * self.accelerator.num_processes * config.accumulate
