@@ -274,7 +274,6 @@ class Run:
     def _begin(self, stage: Stage, before: int) -> UnderWay:
         """Prepare a stage, with the state of the checkpoint that the run goes on from, if it is of this stage."""
         config, accelerator, model = self.config, self.accelerator, self.model
-        set_seed(config.seed + before)  # so that a stage does not depend on how far others drew random numbers
         accelerator.free_memory()
         self.watch.losses = LossGuard()
         model.requires_grad_(False)
