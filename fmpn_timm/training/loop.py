@@ -197,7 +197,6 @@ class UnderWay:
     stage: Stage
     before: int  # epochs of the stages before it
     per_step: int  # faces of a step on each process
-    updates: int  # of an epoch
     task: nn.Module
     optimizer: AcceleratedOptimizer
     scheduler: LambdaLR
@@ -295,7 +294,7 @@ class Run:
         task, optimizer, train_loader, valid_loader = prepared
         if config.compile:
             nn.Module.compile(task)  # in place: the names of the weights stay
-        updates = math.ceil(len(train_loader) / config.accumulate)
+        updates = len(train_loader) // config.accumulate
         scheduler = _create_scheduler(config, optimizer.optimizer, updates, stage.epochs)
         ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
         self.evaluated = ema.module if ema else model
@@ -307,8 +306,9 @@ class Run:
             scheduler.load_state_dict(self.checkpoints.state(self.resumed_from)["scheduler"])
             if ema:
                 self.checkpoints.load_evaluated(self.resumed_from, ema.module)
-        return UnderWay(stage, before, per_step, updates, task, optimizer, scheduler, ema, train_loader, sampler, valid,
-                        valid_loader)
+        return UnderWay(
+            stage, before, per_step, task, optimizer, scheduler, ema, train_loader, sampler, valid, valid_loader
+        )
 
     def _run_epoch(self, under_way: UnderWay, epoch: int) -> None:
         """Train the rest of an epoch, look at the validation faces, write a checkpoint."""
@@ -318,7 +318,7 @@ class Run:
         under_way.sampler.start = self.batches * under_way.per_step * self.accelerator.num_processes
         title = f"{stage.name} {epoch + 1}/{stage.epochs}"
         try:
-            losses = self._learn(under_way, title, epoch, clock)
+            losses = self._learn(under_way, title, clock)
             row = {"stage": stage.name, "epoch": epoch + 1, "lr": under_way.scheduler.get_last_lr()[-1], **losses}
             self._share_buffers()
             if not stage.classifies:
@@ -387,11 +387,10 @@ class Run:
             pin_memory=self.accelerator.device.type == "cuda",
         )
 
-    def _learn(self, under_way: UnderWay, title: str, epoch: int, clock: float) -> dict[str, float]:
+    def _learn(self, under_way: UnderWay, title: str, clock: float) -> dict[str, float]:
         """The updates of an epoch that are still to do; the mean of each loss over the whole epoch."""
         config, accelerator = self.config, self.accelerator
         task, optimizer, scheduler, ema = under_way.task, under_way.optimizer, under_way.scheduler, under_way.ema
-        update = epoch * under_way.updates + math.ceil(self.batches / config.accumulate)
         task.train()
         show = config.progress and accelerator.is_main_process
         bar = tqdm(under_way.train_loader, desc=title, unit="batch", disable=None if show else True, leave=False,
@@ -425,10 +424,10 @@ class Run:
                 bar.set_postfix(loss=f"{float(self.sums['loss']) / self.batches:.4f}")
             if accelerator.sync_gradients:
                 scheduler.step()
-                update += 1
+                updates = scheduler.last_epoch  # of the stage, as torch calls them
                 if ema:
-                    ema.update(self.model, step=update)
-                if asked or (config.checkpoint_every and update % config.checkpoint_every == 0):
+                    ema.update(self.model, step=updates)
+                if asked or (config.checkpoint_every and updates % config.checkpoint_every == 0):
                     self.elapsed = time.time() - clock
                     self._save(scheduler)
                     self._stop_if(asked)
