@@ -221,7 +221,7 @@ def _introduction(config: dict, summary: dict) -> str:
 
 def _use(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
     channels, height, width = config["pretrained_cfg"]["input_size"]
-    logits = f"(model(faces) / {_temperature(config):g})" if "temperature" in config else "model(faces)"
+    logits = f"(model(faces) / {config['temperature']:g})" if "temperature" in config else "model(faces)"
     masks = "\nlogits, mask, fused = model.forward_motion(faces)   # mask (1, 1, H, W) in [0, 1]: where the face moved"
     return f"""\
 ## Use
@@ -326,7 +326,7 @@ def _figures(repo_id: str, config: dict, summary: dict, files: Collection[str]) 
 def _calibration(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:
     if "temperature" not in config:
         return ""
-    text = f"## Calibration\n\nThe logits are divided by the temperature {_temperature(config):g} before the softmax"
+    text = f"## Calibration\n\nThe logits are divided by the temperature {config['temperature']:g} before the softmax"
     fit = config.get("calibration")
     if not fit:
         return f"{text}."
@@ -337,10 +337,6 @@ def _calibration(repo_id: str, config: dict, summary: dict, files: Collection[st
 {text}: fitted on {title_of(fit['dataset'])} {fit['split']}{rule}, n = {fit['n']}.
 There the expected calibration error (15 bins) goes from {ece}, the mean negative log-likelihood from {nll}.
 On other faces believe the probabilities less."""
-
-
-def _temperature(config: dict) -> float:
-    return float(config.get("temperature", 1.0))
 
 
 def _masks(repo_id: str, config: dict, summary: dict, files: Collection[str]) -> str:

@@ -229,7 +229,7 @@ def class_names(model: nn.Module) -> tuple[str, ...]:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Read a model folder's config.json.
+    """Read a model's config.json, or a JSON file beside it.
 
     Raises:
         InputError: It is no JSON object.
@@ -239,7 +239,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged ({error}): get the model again.") from error
     if not isinstance(config, dict):
-        raise InputError(f"{path} is no model's config.json: it must be a JSON object.")
+        raise InputError(f"{path} is damaged (it holds no JSON object): get the model again.")
     return config
 
 
@@ -288,7 +288,7 @@ def weights_of(name: str) -> Iterator[None]:
             raise InputError(str(error)) from error
         if any(text in str(error) for text in ("Unknown model", "No pretrained weights", "Invalid pretrained")):
             mend = "Give a name with weights, hf-hub:<repository> or local-dir:<folder>."
-            raise InputError(f"{name}: {error} {mend}") from error
+            raise InputError(f"{name}: {_first_lines(error)} {mend}") from error
         raise
 
 

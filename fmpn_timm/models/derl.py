@@ -17,8 +17,8 @@ import torch
 import torch.nn as nn
 from timm.layers import ClassifierHead, to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
 
-from ._features import feature_indices
 from ._published import create_published, wants_published
 from .grey import to_grey
 from .mask_generator import ConvBlock
@@ -380,7 +380,7 @@ class DeRL(nn.Module):
         assert output_fmt == "NCHW", "Output shape must be NCHW."
         pairs, encoded, _ = self._pairs(x)
         levels = [*pairs, encoded[-1]]
-        maps = [levels[n] for n in feature_indices(LEVELS, indices)]
+        maps = [levels[n] for n in feature_take_indices(LEVELS, indices)[0]]
         return maps if intermediates_only else (self._join(self._local(pairs), encoded[-1]), maps)
 
     @torch.jit.ignore
@@ -396,7 +396,7 @@ class DeRL(nn.Module):
             self.local = nn.ModuleList()
             self.head.reset(0, in_features=self.num_features)
             self.num_classes = 0
-        return feature_indices(LEVELS, indices)
+        return feature_take_indices(LEVELS, indices)[0]
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """The combined features (B, num_features, 1, 1): local fully connected layers, then the bottleneck."""

@@ -13,8 +13,8 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 import torch
 import torch.nn as nn
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
 
-from ._features import feature_indices
 from ._published import create_published, wants_published
 
 __all__ = ["FN2EN"]
@@ -127,8 +127,7 @@ class FN2EN(nn.Module):
     ) -> Union[List[torch.Tensor], Tuple[torch.Tensor, List[torch.Tensor]]]:
         """Maps of the six convolutions; the arguments are timm's."""
         torch._assert(output_fmt == "NCHW", "FN2EN's maps are NCHW")
-        take = feature_indices(len(self.trunk), indices)
-        last = max(take)
+        take, last = feature_take_indices(len(self.trunk), indices)
         maps = []
         for n, block in enumerate(self.trunk[: last + 1] if stop_early else self.trunk):
             x = checkpoint_seq(block, x) if self.grad_checkpointing else block(x)
@@ -144,8 +143,7 @@ class FN2EN(nn.Module):
             prune_head: bool = True,
     ) -> List[int]:
         """Drop the layers behind the given maps, and the fully connected ones."""
-        take = feature_indices(len(self.trunk), indices)
-        last = max(take)
+        take, last = feature_take_indices(len(self.trunk), indices)
         self.trunk = self.trunk[: last + 1]
         self.feature_info = self.feature_info[: last + 1]
         self.num_features = self.feature_info[last]["num_chs"]

@@ -54,9 +54,7 @@ class PriorFusion(nn.Module):
                 (self.face[0], self.face[1], 1.0, 2.0),  # two deviations up, so that ReLU cuts little
                 (self.masked[0], self.masked[1], 0.5, 0.0),
         ):
-            nn.init.dirac_(conv.weight)
-            if conv.in_channels == 1:  # one grey channel to all three
-                nn.init.dirac_(conv.weight, groups=3)
+            nn.init.dirac_(conv.weight, groups=3 // conv.in_channels)  # a grey channel goes to all three
             nn.init.constant_(norm.weight, weight)
             nn.init.constant_(norm.bias, bias)
         nn.init.zeros_(self.block.norm2.weight)  # the residual block starts as the identity

@@ -15,9 +15,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 from timm.layers import SelectAdaptivePool2d
 from timm.models import generate_default_cfgs, group_parameters, register_model
+from timm.models._features import feature_take_indices
 
 from ._backbone import PREFIX, OnBackbone, backbone_cfg, build_on_backbone, prefixed
-from ._features import feature_indices
 from .cosine import CosineLinear
 
 __all__ = ["MSCA", "ChannelAttention", "ScaleBranch"]
@@ -207,7 +207,7 @@ class MSCA(OnBackbone):
         how = dict(norm=norm, output_fmt=output_fmt, intermediates_only=True)
         if intermediates_only:
             return self.backbone.forward_intermediates(x, indices=indices, stop_early=stop_early, **how)
-        take = feature_indices(len(self.backbone.feature_info), indices)
+        take, _ = feature_take_indices(len(self.backbone.feature_info), indices)
         maps = self.backbone.forward_intermediates(x, **how)
         return self._join([maps[i] for i in self.indices]), [maps[i] for i in take]
 
@@ -220,7 +220,7 @@ class MSCA(OnBackbone):
     ) -> List[int]:
         """Drop what the feature maps do without: with the head, or a map, all that stands on the maps goes too."""
         info = self.backbone.feature_info
-        last = max(feature_indices(len(info), indices))
+        _, last = feature_take_indices(len(info), indices)
         if prune_head or last + 1 < len(info):
             self.branches = nn.ModuleList()
             self.attention = self.compress = nn.Identity()

@@ -113,8 +113,8 @@ class TrainConfig:
             convolutions against the teacher's.
         mask_lr: Learning rate of stage 1.
         mask_batch_size: Batch of stage 1, over all processes.
-        epochs: Epochs of stage 2: everything, or all of DeRL but its generator. A run of 0 reports on the weights of
-            ``init`` as they are, such as an average.
+        epochs: Epochs of stage 2: everything, or all of DeRL but its generator. A run of 0 has no stage 1 either: it
+            reports on the weights of ``init`` as they are, such as an average.
         lr: Learning rate of stage 2.
         generator_lr: Learning rate of the mask generator in stage 2 of ``fmpn``, whether stage 1 has taught it or not.
             That of ``no_prior``, which nothing has taught, learns at ``lr``.

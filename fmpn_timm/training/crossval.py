@@ -94,6 +94,15 @@ class Plan:
         given, said = self.config["data_options"], PROTOCOLS[self.dataset][self.protocol].options
         return all(given.get(name, value) == value for name, value in said.items())
 
+    @property
+    def selected_on(self) -> str:
+        """What the epoch is selected on, in words."""
+        if self.own_splits and self.config["valid_split"]:
+            return f"split {self.config['valid_split']}"
+        if self.protocol and PROTOCOLS[self.dataset][self.protocol].rule == "official":
+            return "the validation faces of each fold"
+        return f"{self.config['valid_fraction']:g} of the training subjects"
+
     def runs(self) -> list[tuple[str, int, int]]:
         """Arm, seed and fold of each run, in the order in which they are trained: arms can be compared early.
 
@@ -389,22 +398,35 @@ def _round(value: Any) -> Any:
 
 
 def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
+    """What the figures are of, the tables, and what to know of them."""
+    arms = found["arms"]
+    classes = len(next(iter(arms.values()))["classes"]) if arms else None
+    published = (plan.dataset, plan.protocol) if plan.as_published else ("", None)
+    tables = [table_one(arms, *published, latex, classes)] if arms else []
+    tables += [comparisons(found["comparisons"], latex)] if found["comparisons"] else []
+    about, notes = _about(plan, found), _notes(plan, arms, published_sources(*published, classes))
+    if latex:
+        about, notes = (["\n".join(f"% {line}" for line in part.splitlines()) for part in of] for of in (about, notes))
+    return "\n\n".join([*about, *tables, *notes])
+
+
+def _about(plan: Plan, found: Mapping[str, Any]) -> list[str]:
+    """What the figures are of, and which runs are missing, in paragraphs."""
     config, arms, missing = plan.config, found["arms"], found["missing"]
-    folds = {fold for measured in arms.values() for fold in measured["folds"]}
-    masks = "built from the training subjects of each fold" if config["priors"] == "build" else config["priors"]
-    count = "" if plan.own_splits else f", {len(folds)} of {len(plan.available)} folds"
-    selection = f"{config['valid_fraction']:g} of the training subjects"
-    if plan.own_splits and config["valid_split"]:
-        selection = f"split {config['valid_split']}"
-    if plan.protocol and PROTOCOLS[plan.dataset][plan.protocol].rule == "official":
-        selection = "the validation faces of each fold"
+    of = [plan.dataset, plan.cut]
+    if not plan.own_splits:
+        folds = {fold for measured in arms.values() for fold in measured["folds"]}
+        of.append(f"{len(folds)} of {len(plan.available)} folds")
+    if rule := config["data_options"].get("rule"):
+        of.append(f"{rule} rule")
+    if config["flip_test"]:
+        of.append("mirror images averaged")
+    of.append(f"seed{'s' * (len(plan.seeds) > 1)} {', '.join(map(str, plan.seeds))}")
     network = "" if set(plan.arms) <= set(WITHOUT_BACKBONE) else f"{config['backbone']} at "
+    of.append(f"{network}{config['size']} pixels")
+    masks = "built from the training subjects of each fold" if config["priors"] == "build" else config["priors"]
     priors = f"Prior masks: {masks}. " if "fmpn" in plan.arms else ""
-    rule = config["data_options"].get("rule")
-    count += (f", {rule} rule" if rule else "") + (", mirror images averaged" if config["flip_test"] else "")
-    parts = [f"{plan.dataset}, {plan.cut}{count}, seed{'s' * (len(plan.seeds) > 1)} "
-             f"{', '.join(map(str, plan.seeds))}, {network}{config['size']} pixels.\n"
-             f"{priors}The epoch is selected on {selection}."]
+    parts = [f"{', '.join(of)}.\n{priors}The epoch is selected on {plan.selected_on}."]
     if config.get("train_fraction", 1) < 1:
         parts.append(f"Learnt from {config['train_fraction']:g} of the other training subjects.")
     parts += [f"{arm_label(arm)}, in other ways than the others: {json.dumps(own)}"
@@ -421,21 +443,19 @@ def _text(plan: Plan, found: Mapping[str, Any], latex: bool = False) -> str:
         names = [f"{m['arm']} seed {m['seed']} fold {m['fold']}: {m['state']}" for m in missing]
         more = f"\nand {len(names) - 10} more" if len(names) > 10 else ""
         parts.append(f"Missing {len(names)} of {len(plan.runs())} runs:\n" + "\n".join(names[:10]) + more)
-    classes = len(next(iter(arms.values()))["classes"]) if arms else None
-    published = (plan.dataset, plan.protocol) if plan.as_published else ("", None)
-    tables = [table_one(arms, *published, latex, classes)] if arms else []
-    tables += [comparisons(found["comparisons"], latex)] if found["comparisons"] else []
+    return parts
+
+
+def _notes(plan: Plan, arms: Mapping[str, Any], sources: Sequence[str]) -> list[str]:
+    """What to know of the tables, in paragraphs."""
     notes = [NOTES] if arms else []
     if {"fmpn", "no_prior"} <= set(arms):
         notes.append(NOTE_ON_ARMS)
-    sources = published_sources(*published, classes)
     notes += [f"Published: {source}." for source in sources]
     if plan.own_splits and sources:
         notes.append("Published figures are of the split that their papers report, which need not be "
-                     f"{config['test_split']}.")
-    if latex:
-        parts, notes = (["\n".join(f"% {line}" for line in part.splitlines()) for part in of] for of in (parts, notes))
-    return "\n\n".join([*parts, *tables, *notes])
+                     f"{plan.config['test_split']}.")
+    return notes
 
 
 def _draw(folder: Path, plan: Plan, found: Mapping[str, Any]) -> None:

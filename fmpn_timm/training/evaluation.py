@@ -135,11 +135,11 @@ def mean_masks(
 def leave_out_broken(
         faces: FaceSet, logits: torch.Tensor, labels: torch.Tensor, max_broken: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-    """Leave faces with broken pictures out of what ``predict`` returned.
+    """Leave faces with broken pictures out of what ``predict`` or ``gathered`` gave.
 
     Args:
         faces: The faces it was run on.
-        logits: Their logits (N, K).
+        logits: Their logits (N, K), or what else was said of them (N, ...).
         labels: Their labels (N,), -1 for the broken ones.
         max_broken: Largest share of them that may be broken.
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from accelerate.utils import broadcast_object_list, gather_object, is_tensorboard_available, set_seed
 from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -51,7 +51,6 @@ from .systems import Stage, create_model, create_stages
 __all__ = ["train"]
 
 
-
 def train(config: TrainConfig) -> dict[str, Any]:
     """Train as configured.
 
@@ -77,15 +76,17 @@ def train(config: TrainConfig) -> dict[str, Any]:
     config = config.of_arm(config.arm)
     if config.batch_size % config.accumulate:
         raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
-    if config.epochs == 0 and config.init is None:
-        raise InputError("--epochs 0 reports on weights as they are: name them with --init, or train for some.")
+    if config.epochs == 0:
+        if config.init is None:
+            raise InputError("--epochs 0 reports on weights as they are: name them with --init, or train for some.")
+        config = dataclasses.replace(config, mask_epochs=0)
     if config.size > config.load_size:
         raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise it.")
     accelerator = create_accelerator(
         config.timeout,
         mixed_precision=config.precision,
         gradient_accumulation_steps=config.accumulate,
-        log_with="tensorboard" if _has_tensorboard() else None,
+        log_with="tensorboard" if is_tensorboard_available() else None,
         project_dir=config.output,
     )
     if config.sync_bn and accelerator.device.type != "cuda":
@@ -99,6 +100,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         return summary
     set_seed(config.seed)
 
+    again = f"with the same options and --name {config.name} --resume auto."
     try:
         with Interrupt() as interrupt:
             summary = _train(config, accelerator, interrupt)
@@ -108,13 +110,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 folder.rmdir()
         raise
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Go on with the same options and --name {config.name} --resume auto.") from None
+        raise KeyboardInterrupt(f"Go on {again}") from None
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise InputError(
-            f"The disk is full ({error}). The checkpoints are whole: make room, then go on with the same options and "
-            f"--name {config.name} --resume auto."
+            f"The disk is full ({error}). The checkpoints are whole: make room, then go on {again}"
         ) from error
     except RuntimeError as error:
         if not lost_process(error):
@@ -122,7 +123,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         how = f"waited {config.timeout} s in vain for" if "Timed out" in str(error) else "lost"
         raise InputError(
             f"Process {accelerator.process_index} has {how} another process of the run: see what ended that one, then "
-            f"go on with the same options and --name {config.name} --resume auto."
+            f"go on {again}"
         ) from error
     accelerator.end_training()
     return summary
@@ -196,7 +197,6 @@ class UnderWay:
     stage: Stage
     before: int  # epochs of the stages before it
     per_step: int  # faces of a step on each process
-    updates: int  # of an epoch
     task: nn.Module
     optimizer: AcceleratedOptimizer
     scheduler: LambdaLR
@@ -273,7 +273,6 @@ class Run:
     def _begin(self, stage: Stage, before: int) -> UnderWay:
         """Prepare a stage, with the state of the checkpoint that the run goes on from, if it is of this stage."""
         config, accelerator, model = self.config, self.accelerator, self.model
-        set_seed(config.seed + before)  # so that a stage does not depend on how far others drew random numbers
         accelerator.free_memory()
         self.watch.losses = LossGuard()
         model.requires_grad_(False)
@@ -295,7 +294,7 @@ class Run:
         task, optimizer, train_loader, valid_loader = prepared
         if config.compile:
             nn.Module.compile(task)  # in place: the names of the weights stay
-        updates = math.ceil(len(train_loader) / config.accumulate)
+        updates = len(train_loader) // config.accumulate
         scheduler = _create_scheduler(config, optimizer.optimizer, updates, stage.epochs)
         ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
         self.evaluated = ema.module if ema else model
@@ -307,8 +306,9 @@ class Run:
             scheduler.load_state_dict(self.checkpoints.state(self.resumed_from)["scheduler"])
             if ema:
                 self.checkpoints.load_evaluated(self.resumed_from, ema.module)
-        return UnderWay(stage, before, per_step, updates, task, optimizer, scheduler, ema, train_loader, sampler, valid,
-                        valid_loader)
+        return UnderWay(
+            stage, before, per_step, task, optimizer, scheduler, ema, train_loader, sampler, valid, valid_loader
+        )
 
     def _run_epoch(self, under_way: UnderWay, epoch: int) -> None:
         """Train the rest of an epoch, look at the validation faces, write a checkpoint."""
@@ -318,7 +318,7 @@ class Run:
         under_way.sampler.start = self.batches * under_way.per_step * self.accelerator.num_processes
         title = f"{stage.name} {epoch + 1}/{stage.epochs}"
         try:
-            losses = self._learn(under_way, title, epoch, clock)
+            losses = self._learn(under_way, title, clock)
             row = {"stage": stage.name, "epoch": epoch + 1, "lr": under_way.scheduler.get_last_lr()[-1], **losses}
             self._share_buffers()
             if not stage.classifies:
@@ -362,10 +362,15 @@ class Run:
             transform = train_transform(config.size, config.load_size, mean, std, **config.augmentation)
         else:
             transform = eval_transform(config.size, config.load_size, mean, std)
-        masks = self.data.masks if with_mask else None
-        soft = train and config.soft_labels
         dataset = FaceDataset(
-            faces, self.data.classes, transform, masks, soft, config.cache, with_neutral, stand_in=True,
+            faces,
+            self.data.classes,
+            transform,
+            masks=self.data.masks if with_mask else None,
+            soft=train and config.soft_labels,
+            cache=config.cache,
+            neutral=with_neutral,
+            stand_in=True,
             draws=DRAWS if later else 0,
         )
         of_update = batch_size * self.accelerator.num_processes * config.accumulate
@@ -382,11 +387,10 @@ class Run:
             pin_memory=self.accelerator.device.type == "cuda",
         )
 
-    def _learn(self, under_way: UnderWay, title: str, epoch: int, clock: float) -> dict[str, float]:
+    def _learn(self, under_way: UnderWay, title: str, clock: float) -> dict[str, float]:
         """The updates of an epoch that are still to do; the mean of each loss over the whole epoch."""
         config, accelerator = self.config, self.accelerator
         task, optimizer, scheduler, ema = under_way.task, under_way.optimizer, under_way.scheduler, under_way.ema
-        update = epoch * under_way.updates + math.ceil(self.batches / config.accumulate)
         task.train()
         show = config.progress and accelerator.is_main_process
         bar = tqdm(under_way.train_loader, desc=title, unit="batch", disable=None if show else True, leave=False,
@@ -420,10 +424,10 @@ class Run:
                 bar.set_postfix(loss=f"{float(self.sums['loss']) / self.batches:.4f}")
             if accelerator.sync_gradients:
                 scheduler.step()
-                update += 1
+                updates = scheduler.last_epoch  # of the stage, as torch calls them
                 if ema:
-                    ema.update(self.model, step=update)
-                if asked or (config.checkpoint_every and update % config.checkpoint_every == 0):
+                    ema.update(self.model, step=updates)
+                if asked or (config.checkpoint_every and updates % config.checkpoint_every == 0):
                     self.elapsed = time.time() - clock
                     self._save(scheduler)
                     self._stop_if(asked)
@@ -628,11 +632,3 @@ def _smaller_batch(config: TrainConfig, stage: Stage, title: str, per_step: int)
     return (f"{said} Try {per_step // 2}: the same updates in smaller steps with --accumulate {2 * config.accumulate}, "
             f"or smaller ones with --{stage.batch_option} {stage.batch_size // 2}; under another --name, as a run "
             "keeps its own.")
-
-
-def _has_tensorboard() -> bool:
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        return False
-    return True

@@ -20,6 +20,7 @@ except ImportError:
 
 __all__ = ["Difference", "corrected_t_test", "mcnemar", "mean_interval", "t_interval", "wilcoxon"]
 
+
 class Difference(NamedTuple):
     """A mean difference, the ends of its interval, and the two-sided p-value of no difference."""
 

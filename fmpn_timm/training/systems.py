@@ -138,7 +138,7 @@ def create_model(
     if front is not None:
         kwargs |= front.generator_args
     if initial is not None:  # its weights are for faces of its own mean and deviation
-        mean, std = _norm(initial)
+        mean, std = (tuple(initial.pretrained_cfg[key]) for key in ("mean", "std"))
         own = dict(pretrained_cfg_overlay=dict(mean=mean, std=std))
         kwargs |= own if config.arm == "msca" else dict(backbone_mean=mean, backbone_std=std)
     sized = name if config.arm in WITHOUT_BACKBONE else config.backbone
@@ -176,7 +176,7 @@ def _initial_front(config: TrainConfig, sources: Sequence[str]) -> FMPN:
     if not isinstance(front, FMPN):
         raise InputError(f"--init {config.init}: before a comma stands an FMPN, to be trained as --arm fmpn or "
                          "no_prior, and after it a backbone.")
-    _say_size(dataclasses.replace(config, init=sources[0]), front)
+    _say_size(sources[0], config.size, front)
     _check_generator(config, front)
     return front
 
@@ -186,7 +186,7 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     options = {**config.backbone_kwargs, **config.model_kwargs}
     rates = {name: options[name] for name in ("drop_rate", "drop_path_rate") if name in options}
     initial = load_model(config.init, **rates)  # no saved model keeps them
-    _say_size(config, initial)
+    _say_size(config.init, config.size, initial)
     known = initial.pretrained_cfg.get("label_names") or (list(classes) if initial.num_classes == len(classes) else [])
     if known != list(classes):
         new = _change_classes(initial, known, classes)
@@ -196,15 +196,7 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
         if new and known and PartialState().is_main_process:
             print(f"--init {config.init} does not know {', '.join(new)}: what tells them starts anew.", file=sys.stderr)
     if config.arm == "cnn" and isinstance(initial, FMPN):
-        mean, std = initial.backbone_norm
-        initial = initial.backbone
-        initial.pretrained_cfg = dict(initial.pretrained_cfg, mean=mean, std=std)  # as it saw the fused face
-        cosines = initial.get_classifier()
-        if isinstance(cosines, CosineLinear):  # which is no part of a plain timm model
-            initial.reset_classifier(len(classes))
-            with torch.no_grad():  # the same class is the most likely, whatever the embedding's length
-                initial.get_classifier().weight.copy_(nn.functional.normalize(cosines.weight))
-                initial.get_classifier().bias.zero_()
+        initial = _plain_backbone(initial)
     fits = config.arm != "cnn" and isinstance(initial, MODELS[config.arm])
     plain = config.arm not in WITHOUT_BACKBONE and not isinstance(initial, (FMPN, MSCA, DeRL, FN2EN))
     if not (fits or plain):
@@ -224,6 +216,20 @@ def _initial_model(config: TrainConfig, classes: tuple[str, ...]) -> nn.Module:
     return initial
 
 
+def _plain_backbone(fmpn: FMPN) -> nn.Module:
+    """The backbone of an FMPN as a timm model of its own."""
+    mean, std = fmpn.backbone_norm
+    backbone = fmpn.backbone
+    backbone.pretrained_cfg = dict(backbone.pretrained_cfg, mean=mean, std=std)  # as it saw the fused face
+    cosines = backbone.get_classifier()
+    if isinstance(cosines, CosineLinear):  # which is no part of a plain timm model
+        backbone.reset_classifier(cosines.out_features)
+        with torch.no_grad():  # the same class is the most likely, whatever the embedding's length
+            backbone.get_classifier().weight.copy_(nn.functional.normalize(cosines.weight))
+            backbone.get_classifier().bias.zero_()
+    return backbone
+
+
 def _check_generator(config: TrainConfig, fmpn: FMPN) -> None:
     """Refuse a mask generator other than that of the initial weights."""
     own = {name: value for name, value in fmpn.generator_args.items() if name != "generator_kwargs"}
@@ -231,11 +237,6 @@ def _check_generator(config: TrainConfig, fmpn: FMPN) -> None:
     if others:
         mend = " ".join(f"--{name} {own[name]}" for name in others)
         raise InputError(f"--init {config.init} has a mask generator of its own: give {mend}.")
-
-
-def _norm(classifier: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the faces that a plain timm model takes."""
-    return tuple(classifier.pretrained_cfg["mean"]), tuple(classifier.pretrained_cfg["std"])
 
 
 def _change_classes(model: nn.Module, known: Sequence[str], classes: Sequence[str]) -> list[str]:
@@ -258,12 +259,11 @@ def _change_classes(model: nn.Module, known: Sequence[str], classes: Sequence[st
     return [name for name in classes if name not in known]
 
 
-def _say_size(config: TrainConfig, initial: nn.Module) -> None:
+def _say_size(name: str, size: int, initial: nn.Module) -> None:
     """Say that a model of expressions is trained on at another size than its own."""
     cfg = initial.pretrained_cfg
-    if cfg.get("label_names") and cfg["input_size"][-1] != config.size and PartialState().is_main_process:
-        print(f"--init {config.init} is of {cfg['input_size'][-1]} pixels, and --size {config.size} of this run.",
-              file=sys.stderr)
+    if cfg.get("label_names") and cfg["input_size"][-1] != size and PartialState().is_main_process:
+        print(f"--init {name} is of {cfg['input_size'][-1]} pixels, and --size {size} of this run.", file=sys.stderr)
 
 
 def _load_backbone(backbone: nn.Module, initial: nn.Module, by_angles: bool) -> None:
@@ -296,19 +296,16 @@ def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
         return config.backbone, dict(config.backbone_kwargs, pretrained=config.pretrained_backbone)
     kwargs = dict(
         backbone_kwargs=config.backbone_kwargs,
-        pretrained_backbone=config.pretrained_backbone,
-        **config.model_kwargs,
+        pretrained_backbone=config.pretrained_backbone and config.init is None,  # whose weights replace them
     )
     if config.arm != "msca":
-        kwargs |= dict(
-            **{key: getattr(config, key) for key in ("generator_width", "generator_blocks")
-               if getattr(config, key) is not None},
-            fusion_init=config.fusion_init,
-        )
+        kwargs |= dict(generator_width=config.generator_width, generator_blocks=config.generator_blocks,
+                       fusion_init=config.fusion_init)
         if needs_cosines(config.loss):
             kwargs["cosine_head"] = True
         if config.generator == "basis":
             kwargs["generator"] = "basis"
+    kwargs |= config.model_kwargs
     family = "msca" if config.arm == "msca" else "fmpn_lite" if config.generator == "lite" else "fmpn"
     name = f"{family}_{config.backbone}"
     tagged = "." in config.backbone  # timm takes a tag for the whole name's, which is no tag of that model

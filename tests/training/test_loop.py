@@ -392,10 +392,14 @@ def test_fine_tuning_from_a_saved_model(config):
     assert all(torch.equal(before[k], after[k]) for k in parameters)
 
 
+def test_the_largest_seed_bears_a_second_stage(config):
+    assert train(dataclasses.replace(config, seed=2**32 - 1, mask_epochs=1, epochs=1))["seed"] == 2**32 - 1
+
+
 def test_no_epochs_report_on_weights_as_they_are(config):
     trained = train(dataclasses.replace(config, mask_epochs=0, epochs=1))
-    as_is = dataclasses.replace(
-        config, name="as-is", init=f"local-dir:{config.folder / 'model'}", mask_epochs=0, epochs=0)
+    as_is = dataclasses.replace(config, name="as-is", init=f"local-dir:{config.folder / 'model'}", epochs=0)
+    assert as_is.mask_epochs  # the configuration's, which would change the mask generator
     summary = train(as_is)
     assert summary["metrics"] == trained["metrics"] and summary["best_epoch"] == 0
     assert all(torch.equal(value, weights(config)[name]) for name, value in weights(as_is).items())

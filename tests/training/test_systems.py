@@ -220,6 +220,18 @@ def test_a_plain_classifier_becomes_a_backbone_that_classifies_by_angles(config,
 
 
 @pytest.mark.parametrize("arm", ["fmpn", "msca"])
+def test_initial_weights_spare_those_that_they_replace(config, teacher, arm, monkeypatch):
+    def fetch(*_, **__):
+        raise OSError("out of reach")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fetch)
+    config = dataclasses.replace(config, arm=arm, pretrained_backbone=True, init=teacher)
+    assert create_model(config, CLASSES, None).num_classes == 3
+    with pytest.raises(InputError, match="out of reach"):
+        create_model(dataclasses.replace(config, init=None), CLASSES, None)
+
+
+@pytest.mark.parametrize("arm", ["fmpn", "msca"])
 def test_a_backbone_may_have_a_tag(config, arm):
     config = dataclasses.replace(config, arm=arm, backbone="resnet18.a1_in1k", generator_width=None)
     assert create_model(config, CLASSES, None).backbone.pretrained_cfg["architecture"] == "resnet18"
