@@ -1,8 +1,17 @@
-"""Resolve timm's ``indices`` of feature maps."""
+"""Feature maps as timm asks for them."""
 
-from typing import List, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
-__all__ = ["feature_indices"]
+__all__ = ["feature_cfg", "feature_indices"]
+
+
+def feature_cfg(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    """How ``features_only=True`` takes feature maps out of a model: all of them, unless the caller says how.
+
+    Args:
+        kwargs: What the entrypoint is told.
+    """
+    return {} if kwargs.get("feature_cls") else dict(feature_cls="getter", out_indices=None)
 
 
 def feature_indices(number: int, indices: Optional[Union[int, List[int]]] = None) -> List[int]:
