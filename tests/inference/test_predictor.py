@@ -45,7 +45,7 @@ def assert_equal(a, b, atol=1e-6):
 
 
 def test_it_is_had_from_the_package():
-    assert fmpn_timm.Predictor is Predictor
+    assert fmpn_timm.Predictor is Predictor and {"Predictor", "priors"} <= set(dir(fmpn_timm))
     with pytest.raises(AttributeError, match="no attribute 'Predicter'"):
         fmpn_timm.Predicter  # noqa: B018
 
