@@ -27,3 +27,7 @@ def __getattr__(name: str) -> Any:
     if name in SUBPACKAGES:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:  # what a prompt completes
+    return sorted({*globals(), *__all__, *SUBPACKAGES})

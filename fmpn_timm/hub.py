@@ -119,7 +119,7 @@ def refuse_to_replace(out: Path) -> None:
         raise InputError(f"--out {out} is there already and is no model folder: give another name.")
 
 
-def load_model(name: str, **kwargs: Any) -> nn.Module:
+def load_model(name: str | os.PathLike, **kwargs: Any) -> nn.Module:
     """A trained model by name.
 
     Unlike ``timm.create_model`` it opens no pickle of a folder or repository, follows no config.json to weights
@@ -137,6 +137,7 @@ def load_model(name: str, **kwargs: Any) -> nn.Module:
     Raises:
         InputError: There is no such model, it has no weights that can be reached, or it is damaged.
     """
+    name = os.fspath(name)
     with weights_of(name):
         source = _source(name)
         if source is None:
@@ -165,7 +166,7 @@ def model_folder(name: str) -> Path | None:
     return Path(name) if Path(name, "config.json").is_file() and not timm.is_model(name) else None
 
 
-def recipe_of(name: str) -> Recipe | None:
+def recipe_of(name: str | os.PathLike) -> Recipe | None:
     """How faces must be cut for a model, as its config.json says; None if it does not say.
 
     Args:
@@ -178,7 +179,7 @@ def recipe_of(name: str) -> Recipe | None:
     return recipe and Recipe.from_dict(recipe)
 
 
-def temperature_of(name: str) -> float:
+def temperature_of(name: str | os.PathLike) -> float:
     """What the logits of a model are divided by before the softmax, so that its probabilities are calibrated.
 
     Args:
@@ -198,12 +199,13 @@ def temperature_of(name: str) -> float:
     return float(temperature)
 
 
-def results_of(name: str) -> dict[str, Any]:
+def results_of(name: str | os.PathLike) -> dict[str, Any]:
     """What lies beside a model as results.json, the figures of its run and their data; empty if there is none.
 
     Args:
         name: As for ``load_model``.
     """
+    name = os.fspath(name)
     try:
         with weights_of(name):
             source = _source(name)
@@ -292,8 +294,9 @@ def weights_of(name: str) -> Iterator[None]:
         raise
 
 
-def _config_of(name: str) -> dict[str, Any]:
+def _config_of(name: str | os.PathLike) -> dict[str, Any]:
     """A model's config.json; empty for timm's own names."""
+    name = os.fspath(name)
     with weights_of(name):
         source = _source(name)
         return read_config(_file(source, "config.json")) if source else {}

@@ -67,6 +67,7 @@ def test_a_folder_is_named_by_itself_but_never_stands_for_a_timm_name(model, tmp
     monkeypatch.chdir(tmp_path)
     for name in ("m", "./m", str(tmp_path / "m"), "./fmpn_resnet18"):
         assert hub.load_model(name).num_classes == 3 and hub.model_folder(name).samefile(name)
+    assert hub.load_model(Path("m")).num_classes == 3 and hub.results_of(Path("m")) == hub.results_of("m")
     assert hub.model_folder("local-dir:m") == Path("m")
     assert hub.model_folder("fmpn_resnet18") is None and hub.model_folder("hf-hub:owner/m") is None
 

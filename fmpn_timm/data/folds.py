@@ -9,7 +9,7 @@ from typing import Any
 from fmpn_timm.errors import InputError
 
 from .protocols import PROTOCOLS, Fold, get_protocol
-from .readers import READERS, read_faces, splits_of
+from .readers import READERS, has_split, read_faces, splits_of
 from .readers.prepared import prepared_folds
 
 __all__ = ["Folds", "Splits", "find_folds", "read_splits"]
@@ -106,9 +106,17 @@ def read_splits(dataset: str, root: str | Path | None, splits: Splits, options: 
         options: Reader options.
 
     Raises:
-        InputError: What the reader says of the data.
+        InputError: What the reader says of the data; of a split that is not there, also which of the three it is.
     """
-    train, valid, test = (read_faces(dataset, root, split, **options) if split else None for split in splits)
+    faces = []
+    for part, split in zip(("train", "valid", "test"), splits, strict=True):
+        try:
+            faces.append(read_faces(dataset, root, split, **options) if split else None)
+        except InputError as error:
+            if has_split(dataset, root, split):
+                raise
+            raise InputError(f"--{part}_split {split}: {error}") from error
+    train, valid, test = faces
     return Fold(train, test, valid)
 
 

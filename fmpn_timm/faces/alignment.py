@@ -52,8 +52,13 @@ def align_face(
 
     Returns:
         Aligned face, uint8 (size, size, 3); what lies outside the picture repeats its edge.
+
+    Raises:
+        ValueError: The landmarks are not those of the reference.
     """
     landmarks, reference = np.asarray(landmarks, np.float64), np.asarray(reference, np.float64)
+    if landmarks.shape != reference.shape:
+        raise ValueError(f"Landmarks are {reference.shape}, not {landmarks.shape}: of 68, take five_of_68(landmarks).")
     matrix = similarity_transform(landmarks, reference * size, weights)
     if interpolation == "area":
         image, landmarks = shrink(image, landmarks, np.hypot(*matrix[:, 0]))
@@ -81,6 +86,13 @@ def shrink(image: np.ndarray, landmarks: np.ndarray, scale: float) -> tuple[np.n
 
 
 def five_of_68(points: np.ndarray) -> np.ndarray:
-    """The five landmarks (5, 2) of the 68 of the iBUG mark-up (68, 2): eye centres, nose tip, corners of the mouth."""
+    """The five landmarks (5, 2) of the 68 of the iBUG mark-up (68, 2): eye centres, nose tip, corners of the mouth.
+
+    Raises:
+        ValueError: They are not 68.
+    """
+    points = np.asarray(points)
+    if len(points) != 68:
+        raise ValueError(f"The landmarks of the iBUG mark-up are 68, not {len(points)}.")
     eyes = points[36:42].mean(0), points[42:48].mean(0)
     return np.stack([*eyes, points[30], points[48], points[54]])

@@ -99,12 +99,16 @@ def _from_array(picture: np.ndarray) -> np.ndarray:
     grey, rgb = picture.ndim == 2, picture.ndim == 3 and picture.shape[2] == 3
     if picture.dtype != np.uint8 or not (grey or rgb) or not picture.size:
         mend = "Drop what is not RGB."
-        if picture.dtype != np.uint8:
-            mend = "Scale it to 0..255 and say .astype(np.uint8)."
-        elif picture.ndim == 4:
+        if picture.ndim == 4 or picture.dtype.kind not in "biuf":  # a column of paths, say
             mend = SEVERAL
-        elif picture.ndim == 3 and picture.shape[2] == 1:
+        elif not picture.size or picture.ndim < 2:
+            mend = "It holds no picture."
+        elif picture.dtype != np.uint8:
+            mend = "Scale it to 0..255 and say .astype(np.uint8)."
+        elif picture.shape[2] == 1:
             mend = "Say [:, :, 0]."
+        elif len(picture) == 3:
+            mend = "Say .transpose(1, 2, 0)."
         raise InputError(f"A picture as an array is RGB uint8 (H, W, 3) or grey uint8 (H, W), not {picture.dtype} "
                          f"{picture.shape}. {mend}")
     return np.ascontiguousarray(np.repeat(picture[:, :, None], 3, 2) if grey else picture)
@@ -114,7 +118,13 @@ def _from_tensor(picture: torch.Tensor) -> np.ndarray:
     wanted = "A picture as a tensor is RGB (3, H, W), uint8 or floating point in [0, 1]"
     floating = picture.is_floating_point()
     if picture.ndim != 3 or len(picture) != 3 or not picture.numel() or not (floating or picture.dtype == torch.uint8):
-        mend = f" {SEVERAL}" if picture.ndim == 4 else ""
+        mend = ""
+        if picture.ndim == 4:
+            mend = f" {SEVERAL}"
+        elif picture.ndim == 3 and len(picture) == 1:
+            mend = " Say .expand(3, -1, -1)."
+        elif picture.ndim == 3 and picture.shape[2] == 3:
+            mend = " Say .permute(2, 0, 1)."
         raise InputError(f"{wanted}, not {picture.dtype} {tuple(picture.shape)}.{mend}")
     picture = picture.detach().cpu()
     if floating:

@@ -97,6 +97,9 @@ class Predictor:
             raise InputError(f"batch_size: give a whole number, at least 1, not {batch_size}.")
         if abstain is not None and not (isinstance(abstain, Real) and 0 <= abstain <= 1):
             raise InputError(f"abstain: give a probability between 0 and 1, not {abstain}.")
+        if not isinstance(model, (str, os.PathLike)):
+            raise InputError("model: give a timm name with weights, hf-hub:owner/name or local-dir:folder, not "
+                             f"{type(model).__name__}. fmpn_timm.hub.save_model writes a model to a folder.")
         model = os.fspath(model)
         self.device = _device(device)
         self.model = load_model(model).eval().to(self.device)
@@ -301,6 +304,8 @@ def _frame(number: int, picture: Any) -> Frame:
         return Frame(name, picture=as_picture(picture))
     except Unreadable as error:
         return Frame(name, reason=str(error))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def _whole_face(mask: np.ndarray, crop_pct: float, size: int) -> np.ndarray:

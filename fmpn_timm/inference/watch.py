@@ -1,6 +1,7 @@
 """A video or camera from Python: what its faces express, frame by frame."""
 
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 
 from fmpn_timm.errors import InputError
@@ -39,7 +40,7 @@ def watch(
         InputError: An option is out of range, or SciPy is missing.
     """
     parse_every(every)  # now, not with the first frame
-    live = isinstance(video, int)
+    live = isinstance(video, Integral)
     if live and video < 0:
         raise InputError(f"camera {video}: cameras are numbered from 0.")
     source = Source(f"camera:{video}" if live else str(video), str(video), kind="camera" if live else "video")

@@ -9,6 +9,7 @@ import torch
 import torch.nn as nn
 from timm.models import build_model_with_cfg, get_pretrained_cfg
 
+from ._features import feature_cfg
 from ._published import create_published, registered_cfg, wants_published
 
 __all__ = ["OnBackbone", "backbone_cfg", "build_on_backbone", "prefixed"]
@@ -125,11 +126,11 @@ def build_on_backbone(
         variant,
         pretrained,
         pretrained_filter_fn=_filter_checkpoint,
-        feature_cfg=dict(feature_cls="getter", out_indices=None),  # all the feature maps the backbone has
+        feature_cfg=feature_cfg(kwargs),
         backbone=backbone,
         **kwargs,
     )
-    if kwargs.get("features_only"):  # timm's feature getter does not hand this on by itself
+    if hasattr(model, "model"):  # timm's feature getter, which does not hand this on by itself
         model.set_grad_checkpointing = model.model.set_grad_checkpointing
     return model
 

@@ -15,6 +15,7 @@ import torch.nn as nn
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 
+from ._features import feature_cfg
 from ._published import create_published, wants_published
 
 __all__ = ["FN2EN"]
@@ -175,8 +176,7 @@ def init_weights(module: nn.Module) -> None:
 def _create_fn2en(variant: str, pretrained: bool = False, **kwargs) -> FN2EN:
     if wants_published(pretrained, kwargs):
         return create_published(variant, **kwargs)
-    feature_cfg = dict(feature_cls="getter", out_indices=None)
-    return build_model_with_cfg(FN2EN, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+    return build_model_with_cfg(FN2EN, variant, pretrained, feature_cfg=feature_cfg(kwargs), **kwargs)
 
 
 def _cfg(**kwargs) -> Dict[str, Any]:

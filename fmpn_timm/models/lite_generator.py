@@ -11,12 +11,12 @@ from typing import List, Tuple
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from timm.models import checkpoint, register_notrace_function
+from timm.models import checkpoint
 
 __all__ = ["LiteEncoder", "LiteMaskGenerator"]
 
 
-@register_notrace_function  # torch.fx cannot follow what depends on the device
+@torch.fx.wrap  # it cannot follow what depends on the device
 def convolve_in_training(
         x: torch.Tensor,
         weight: torch.Tensor,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fmpn_timm.data.folds import find_folds
+from fmpn_timm.data.folds import find_folds, read_splits
 from fmpn_timm.errors import InputError
 from tests.data.readers.base import write_picture
 
@@ -29,3 +29,11 @@ def test_a_folder_of_ones_own_has_its_splits_or_its_subjects(tmp_path):
     assert (folds.protocol, folds.numbers, folds.read(0).test.split) == (None, (0,), "test")
     with pytest.raises(InputError, match=r"Say who is who, in a table subjects.csv \(image, subject\)"):
         find_folds("folder", tmp_path / "whole", splits=("train", None, "test"))
+
+
+def test_a_split_that_is_not_there_is_called_by_its_option(tmp_path):
+    write_picture(tmp_path / "train/happy/1.png")
+    with pytest.raises(InputError, match="^--test_split valid: .*valid is not a folder.*holds: train"):
+        read_splits("folder", tmp_path, ("train", None, "valid"), {})
+    with pytest.raises(InputError, match="^/nowhere is not a folder"):
+        read_splits("ferplus", "/nowhere", ("train", None, "valid"), {})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fmpn_timm.data.drawn import draw_face
-from fmpn_timm.faces import REFERENCE_LANDMARKS, align_face, similarity_transform
+from fmpn_timm.faces import REFERENCE_LANDMARKS, align_face, five_of_68, similarity_transform
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -93,3 +93,10 @@ def test_outside_the_picture_its_edge_is_repeated():
     picture = np.full((60, 60, 3), 200, np.uint8)
     landmarks = REFERENCE_LANDMARKS * 60 - 25  # the face hangs over the corner
     assert (align_face(picture, landmarks, 60) == 200).all()
+
+
+def test_other_landmarks_are_refused():
+    with pytest.raises(ValueError, match=r"\(5, 2\), not \(68, 2\): of 68, take five_of_68"):
+        align_face(np.zeros((60, 60, 3), np.uint8), np.zeros((68, 2)))
+    with pytest.raises(ValueError, match="are 68, not 5"):
+        five_of_68(REFERENCE_LANDMARKS)

@@ -45,7 +45,7 @@ def assert_equal(a, b, atol=1e-6):
 
 
 def test_it_is_had_from_the_package():
-    assert fmpn_timm.Predictor is Predictor
+    assert fmpn_timm.Predictor is Predictor and {"Predictor", "priors"} <= set(dir(fmpn_timm))
     with pytest.raises(AttributeError, match="no attribute 'Predicter'"):
         fmpn_timm.Predicter  # noqa: B018
 
@@ -214,7 +214,7 @@ def test_broken_inputs_have_their_place_and_the_rest_goes_on(predictor, pictures
     assert results[0].reason.startswith("cannot be read: broken picture (8 bytes)") and results[0].size == (0, 0)
     assert results[2].reason == "cannot be read: no such file"
     assert results[5].size == (1, 1) and results[6].size == (20_000, 2)
-    with pytest.raises(InputError, match="not float64"):
+    with pytest.raises(InputError, match="^picture 1: .*not float64"):
         predictor([pictures[0], pictures[0] / 255])
 
 
@@ -302,6 +302,11 @@ def test_bad_options_are_one_line(model, options, message):
     with pytest.raises(InputError, match=message) as caught:
         Predictor(model, **{"detector": Marked(), **options})
     assert "\n" not in str(caught.value)
+
+
+def test_a_module_is_no_name_of_a_model():
+    with pytest.raises(InputError, match="local-dir:folder, not Linear.*save_model"):
+        Predictor(torch.nn.Linear(2, 2), detector=Marked())
 
 
 def test_it_pickles(predictor, pictures):

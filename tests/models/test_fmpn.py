@@ -7,7 +7,7 @@ import pickle
 import pytest
 import timm
 import torch
-from timm.models import get_notrace_functions, get_notrace_modules, group_parameters, save_for_hf
+from timm.models import group_parameters, save_for_hf
 from timm.optim import param_groups_layer_decay
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
@@ -672,6 +672,16 @@ def test_features_only_hands_gradient_checkpointing_on():
     assert model.model.grad_checkpointing and model.model.backbone.grad_checkpointing
 
 
+@pytest.mark.parametrize("feature_cls", ["hook", "fx"])
+@torch.inference_mode()
+def test_features_only_by_another_class_of_timm(feature_cls, tmp_path):
+    model, x = lively(small()), faces()
+    name = saved(model, tmp_path / "m")
+    features = create_model(name, pretrained=True, features_only=True, feature_cls=feature_cls).eval()
+    for ours, theirs in zip(features(x), model.forward_intermediates(x, intermediates_only=True), strict=True):
+        same(ours, theirs)
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 def test_groups_are_generator_and_fusion_then_the_backbones(kind, coarse):
     model = small(**kind)
@@ -704,7 +714,7 @@ def test_no_weight_decay_has_the_prefix_of_the_backbone():
     assert small("test_resnet").no_weight_decay() == set()
 
 
-# torch.fx, by which timm takes feature maps out of any model
+# torch.fx, by which timm and torchvision take feature maps out of any model
 
 
 @pytest.mark.parametrize("generator", ["paper", "lite", "basis"])
@@ -713,10 +723,8 @@ def test_graph_of_the_model_is_the_model(generator, train):
     torch.manual_seed(0)
     options = dict(backbone="test_resnet", generator=generator, generator_width=4, generator_blocks=1)
     model = timm.create_model("fmpn", **options).train(train)
-    options = dict(leaf_modules=list(get_notrace_modules()), autowrap_functions=list(get_notrace_functions()))
-    train_nodes, eval_nodes = get_graph_node_names(model, tracer_kwargs=options)
-    graph = create_feature_extractor(model, train_return_nodes=train_nodes[-1:], eval_return_nodes=eval_nodes[-1:],
-                                     tracer_kwargs=options).train(train)
+    train_nodes, eval_nodes = get_graph_node_names(model)
+    graph = create_feature_extractor(model, None, train_nodes[-1:], eval_nodes[-1:]).train(train)
     x = torch.rand(2, 3, 33, 48)
     (traced,) = graph(x).values()
     torch.testing.assert_close(traced, model(x))

@@ -6,6 +6,7 @@ Folder names are mapped to the canonical classes by a small alias table (``happy
 
 import csv
 import os
+import unicodedata
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PureWindowsPath
@@ -45,7 +46,7 @@ def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
     for class_folder in visible_folders(folder):
         expression = _class_name(class_folder, split)
         for path in _pictures(class_folder):
-            subject = subjects.get(path.relative_to(root).as_posix())
+            subject = subjects.get(_composed(path.relative_to(root).as_posix()))
             samples.append(Sample(str(path), partial(read_picture, str(path)), expression, subject))
     if not samples:
         raise InputError(f"{folder} holds no picture in a class folder: expected {folder}/<expression>/*.png or *.jpg.")
@@ -83,7 +84,10 @@ def class_folders(root: Path, split: str) -> list[Path]:
 
 
 def read_subjects(root: Path) -> dict[str, str | None]:
-    """Subjects by picture, a path relative to the root, as ``subjects.csv`` there says; empty without it.
+    """Subjects by picture, a path relative to the root in composed letters, as ``subjects.csv`` there says.
+
+    Returns:
+        The subjects; none without the table.
 
     Raises:
         InputError: It is no UTF-8, lacks a column, gives a picture two subjects, or names one that is not there.
@@ -98,20 +102,28 @@ def read_subjects(root: Path) -> dict[str, str | None]:
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             if not {"image", "subject"} <= set(reader.fieldnames):
                 found = ", ".join(reader.fieldnames)
-                raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so, with a "
-                                 "line such as train/happiness/1.png,anna for each picture.")
+                raise InputError(f"{path}: expected the columns image, subject, found {found}. Name them so, with "
+                                 "commas between, and a line such as train/happiness/1.png,anna for each picture.")
             for row in reader:
-                image, subject = ((row[column] or "").strip() for column in ("image", "subject"))
+                image, subject = (_composed(row[column] or "").strip() for column in ("image", "subject"))
                 image = PureWindowsPath(image).as_posix()  # without a leading ./, and "." for an empty cell
                 if subjects.setdefault(image, subject or None) != (subject or None):
                     raise InputError(f"{path}: {image} has two subjects. Keep one line of it.")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not in UTF-8 ({error}). Save it so.") from error
     unknown = [image for image in subjects if image != "." and not os.path.isfile(f"{root}/{image}")]
+    if any(not image.isascii() for image in unknown):
+        there = {_composed(path.relative_to(root).as_posix()) for path in root.rglob("*")}
+        unknown = [image for image in unknown if image not in there]
     if unknown:
         raise InputError(f"{path}: {len(unknown)} of its {len(subjects)} lines name no picture that is there, first "
                          f"{unknown[0]}. Give paths relative to {root}, or take these lines out.")
     return subjects
+
+
+def _composed(name: str) -> str:
+    """A name with each accented letter as one character: file systems and archives may hold it as two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _class_name(folder: Path, split: str | None) -> str:

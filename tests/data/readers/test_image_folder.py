@@ -1,5 +1,6 @@
 """Tests of the image folder reader."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,18 @@ def test_subjects_of_another_split_alone(root):
 def test_other_ways_to_write_a_path(root):
     (root / "subjects.csv").write_text("image, subject\n./train/happy/a.png,ann\ntrain\\happy\\b.png,ben\n")
     assert [s.subject for s in read_image_folder(root, "train").samples] == [None, "ann", "ben", None]
+
+
+@pytest.mark.parametrize(("disk", "table"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_letters_in_two_parts_are_the_same_letters(root, disk, table):
+    """As macOS and its archives hold them, and spreadsheets do not."""
+    on_disk, name = (unicodedata.normalize(form, "jörg") for form in (disk, table))
+    write_picture(root / "train" / "happy" / f"{on_disk}.png")
+    (root / "subjects.csv").write_text(f"image,subject\ntrain/happy/{name}.png,{name}\ntrain/happy/a.png,{on_disk}\n")
+    assert [s.subject for s in read_image_folder(root, "train").samples if s.subject] == ["jörg", "jörg"]
+    (root / "subjects.csv").write_text(f"image,subject\ntrain/happy/{name}2.png,{name}\n")
+    with pytest.raises(InputError, match="1 of its 1 lines name no picture"):
+        read_image_folder(root, "train")
 
 
 def test_an_empty_subject_is_nobody(root):
