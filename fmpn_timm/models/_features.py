@@ -6,9 +6,9 @@ __all__ = ["feature_cfg"]
 
 
 def feature_cfg(kwargs: Dict[str, Any]) -> Dict[str, Any]:
-    """How ``features_only=True`` takes feature maps out of a model: all of them, unless the caller says how.
+    """How ``features_only=True`` takes feature maps out of a model: all of them, unless the caller names another class.
 
     Args:
         kwargs: What the entrypoint is told.
     """
-    return {} if kwargs.get("feature_cls") else dict(feature_cls="getter", out_indices=None)
+    return dict(feature_cls="getter", out_indices=None) if kwargs.get("feature_cls", "getter") == "getter" else {}
