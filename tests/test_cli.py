@@ -156,6 +156,10 @@ def test_data_prepare_and_folds(tmp_path, capsys):
     cli.main(["data", "folds", "drawn", *few, "--json"])
     folds = json.loads(capsys.readouterr().out)["folds"]
     assert len(folds) == 10 and len(folds["3"]["samples"]) == 8 and folds["3"]["subjects"] == ["0003"]
+    cli.main(["data", "folds", "prepared", str(tmp_path / "out"), "--json"])
+    assert json.loads(capsys.readouterr().out)["folds"] == folds
+    cli.main(["data", "folds", "prepared", str(tmp_path / "out")])
+    assert "protocol ten-folds of drawn: 80 samples of 10 subjects in 10 folds" in capsys.readouterr().out
     build = ["priors", "build", "--dataset", "prepared", "--root", str(tmp_path / "out"), "--keep-all", "--size", "24"]
     cli.main([*build, "--fold", "all", "--out", str(tmp_path / "masks.safetensors")])
     masks = [MaskSet.load(tmp_path / f"masks-{n}.safetensors") for n in range(10)]

@@ -33,7 +33,7 @@ def add_data(commands: Commands) -> None:
     doctor = data_verb("doctor", _data_doctor, "say whether this is that data set, and what is missing or odd")
     doctor.add_argument("--quick", action="store_true", help="open no picture")
     doctor.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    folds = data_verb("folds", _data_folds, "print the folds of a protocol")
+    folds = data_verb("folds", _data_folds, "print the folds of a protocol, or of a prepared set")
     folds.add_argument("--protocol", help="which of the data set's protocols (default: its first)")
     folds.add_argument("--json", action="store_true", help="print subjects and samples of each fold as one JSON object")
     prepare = data_verb("prepare", _data_prepare, "find and align the faces once, into Parquet shards")
@@ -70,12 +70,15 @@ def _data_doctor(options: argparse.Namespace) -> None:
 
 
 def _data_folds(options: argparse.Namespace) -> None:
-    from fmpn_timm.data.protocols import file_names, get_protocol
+    from fmpn_timm.data.folds import find_folds
+    from fmpn_timm.data.protocols import PROTOCOLS, file_names
 
-    protocol = get_protocol(options.name, options.protocol)
-    faces = protocol.read(options.root, **read_options(options.option))
-    folds, names = protocol.cut(faces), file_names(faces)
+    found = find_folds(options.name, options.root, options.protocol, read_options(options.option))
+    folds = {n: found.read(n) for n in found.numbers}
+    parts = [part for fold in folds.values() for part in (fold.train, fold.valid, fold.test) if part]
+    samples = {s.source: s for part in parts for s in part.samples}
     if options.json:
+        names = file_names(samples)
         print(json.dumps({"folds": {
             str(n): {
                 "subjects": sorted({s.subject for s in fold.test.samples if s.subject is not None}),
@@ -84,9 +87,9 @@ def _data_folds(options: argparse.Namespace) -> None:
             for n, fold in folds.items()
         }}))
         return
-    subjects = {s.subject for s in faces.samples}
-    print(f"{options.name}, protocol {protocol.name}: {len(faces)} samples of {len(subjects)} subjects in {len(folds)} "
-          f"folds ({protocol.source})")
+    subjects = {s.subject for s in samples.values()}
+    source = f" ({PROTOCOLS[found.dataset][found.protocol].source})" if found.protocol else ""
+    print(f"{found.of}: {len(samples)} samples of {len(subjects)} subjects in {len(folds)} folds{source}")
     for n, fold in folds.items():
         tested = {s.subject for s in fold.test.samples}
         print(f"  fold {n}: test on {len(fold.test)} samples of {len(tested)} subjects, train on {len(fold.train)}")

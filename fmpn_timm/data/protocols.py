@@ -7,6 +7,7 @@ parts are numbered from the last to the first: fold 0 tests the last subjects.
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,10 +175,10 @@ def get_protocol(dataset: str, name: str | None = None) -> Protocol:
     return protocols[name]
 
 
-def file_names(faces: FaceSet) -> dict[str, str]:
-    """File name of each sample, by source; paths from the folder they share where names are met twice."""
+def file_names(sources: Iterable[str]) -> dict[str, str]:
+    """File name of each sample by its source; paths from the folder they share where names are met twice."""
     # A frame of a video, or of an archive, is named behind a colon: video.avi:S050_003_030.png.
-    names = {s.source: Path(s.source.replace(":", "/")).name for s in faces.samples}
+    names = {source: Path(source.replace(":", "/")).name for source in sources}
     if max(Counter(names.values()).values(), default=0) <= 1:
         return names
     shared = os.path.commonpath([Path(source).parent for source in names])

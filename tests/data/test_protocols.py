@@ -99,7 +99,7 @@ def test_unknown_names():
 
 def test_file_names_and_paths_where_names_repeat():
     def of(*sources):
-        return list(file_names(FaceSet("x", "all", (), tuple(Sample(s, None, "fear") for s in sources))).values())
+        return list(file_names(sources).values())
 
     assert of("/a/S1/x.png", "/a/S2/y.png", "/a/v.avi:S1_1_030.png") == ["x.png", "y.png", "S1_1_030.png"]
     assert of("/a/S1/x.png", "/a/S2/x.png") == ["S1/x.png", "S2/x.png"]
@@ -125,7 +125,7 @@ def test_command_prints_json(tmp_path, capsys):
     assert sorted(s for fold in folds.values() for s in fold["subjects"]) == [f"{n:02d}" for n in range(12)]
     cli.main(["data", "folds", "folder", str(tmp_path)])
     text = capsys.readouterr().out
-    assert "folder, protocol ten-folds: 24 samples of 12 subjects in 10 folds" in text
+    assert "protocol ten-folds of folder: 24 samples of 12 subjects in 10 folds" in text
     assert "fold 0: test on 2 samples of 1 subjects, train on 22" in text
 
 
@@ -199,7 +199,7 @@ class TestPublishedFolds:
         }
         protocol = get_protocol(name)
         faces = protocol.read(tmp_path)
-        names = file_names(faces)
+        names = file_names(s.source for s in faces.samples)
         for n, fold in protocol.cut(faces).items():
             assert {names[s.source] for s in fold.train.samples} == published(folder, "train")[str(n)]
         size = published_sizes(name, "all", faces.options)[0]
