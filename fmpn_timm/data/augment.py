@@ -15,11 +15,13 @@ from torch import nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from .transforms import MIN_SIGMA
+
 __all__ = ["DRAWS", "BatchAugment", "BatchMix"]
 
 #: Random numbers that a face needs, in this order.
 NAMES = ("turn", "zoom", "across", "down", "left", "top", "flip", "brightness", "contrast", "order", "erase", "area",
-         "ratio", "erased_left", "erased_top")
+         "ratio", "erased_left", "erased_top", "blur")
 DRAWS = len(NAMES)
 
 AREA, RATIO = (0.02, 0.2), (0.3, 3.3)  # of what is erased: share of the face, height by width, as torchvision has it
@@ -47,10 +49,12 @@ class BatchAugment(nn.Module):
             shift: float = 0.0,
             jitter: float = 0.0,
             erase: float = 0.0,
+            blur: float = 0.0,
     ):
         super().__init__()
         self.size, self.crop = size, crop
         self.rotate, self.scale, self.shift, self.jitter, self.erase = rotate, scale, shift, jitter, erase
+        self.blur = blur
         for name, values in (("mean", mean), ("std", std), ("luma", LUMA)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
@@ -73,7 +77,7 @@ class BatchAugment(nn.Module):
                 continue
             moved = F.grid_sample(batch[name].float(), grid, align_corners=False)
             if name != "mask":
-                moved = (self._lit(moved / 255, draws) - self.mean) / self.std
+                moved = (self._blurred(self._lit(moved / 255, draws), draws) - self.mean) / self.std
             batch[name] = self._erased(moved, draws) if name == "image" and self.erase else moved
         return batch
 
@@ -112,6 +116,15 @@ class BatchAugment(nn.Module):
         mean = (faces * self.luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
         faces = (contrast * faces + (1 - contrast) * mean).clamp(0, 1)
         return (faces * torch.where(first, 1.0, brightness)).clamp(max=1)
+
+    def _blurred(self, faces: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Gaussian blur, rows and columns each as a product with a matrix; weights that lie outside go to the rest."""
+        if not self.blur:
+            return faces
+        place = torch.arange(self.size, device=faces.device, dtype=torch.float32)
+        sigma = (self.blur * self.size * draws["blur"]).clamp(min=MIN_SIGMA).view(-1, 1, 1, 1)
+        weights = (-((place[:, None] - place) / sigma).square() / 2).softmax(-1)  # (B, 1, size, size)
+        return weights @ faces @ weights.mT
 
     def _erased(self, faces: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """A rectangle of the mean colour, zero when normalised."""

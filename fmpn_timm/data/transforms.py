@@ -1,5 +1,6 @@
 """Transforms for training and evaluation: face and prior mask get the same crop, flip and rotation."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
 __all__ = ["LoadSize", "eval_transform", "load_size_of", "model_transform", "train_transform"]
+
+MIN_SIGMA = 0.1  # of a blur, pixels: changes nothing
 
 
 class RandomFiveCrop(v2.Transform):
@@ -110,6 +113,7 @@ def train_transform(
         shift: float = 0.0,
         jitter: float = 0.0,
         erase: float = 0.0,
+        blur: float = 0.0,
 ) -> v2.Transform:
     """Training transform of a face and, if given, its mask.
 
@@ -124,6 +128,7 @@ def train_transform(
         shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share, face only.
         erase: Probability of erasing a rectangle, face only.
+        blur: Random Gaussian blur, sigma up to this share of ``size``, face only.
 
     Returns:
         A callable on the face alone, a ``tv_tensors.Image`` uint8 (3, H, W), or on the face and what must stay in
@@ -138,6 +143,9 @@ def train_transform(
     steps.append(ResizeCropFlip(load_size, crops[crop](size)))
     if jitter:
         steps.append(v2.ColorJitter(brightness=jitter, contrast=jitter))
+    if blur:
+        reach = min(math.ceil(3 * blur * size), size - 1)  # torchvision mirrors no more than the face
+        steps.append(v2.GaussianBlur(2 * reach + 1, (MIN_SIGMA, max(blur * size, MIN_SIGMA))))
     steps.append(ToFloat(mean, std))
     if erase:
         steps.append(FaceOnly(v2.RandomErasing(erase, scale=(0.02, 0.2))))

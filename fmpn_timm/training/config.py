@@ -104,6 +104,7 @@ class TrainConfig:
         shift: Random shift up to this share of the picture.
         jitter: Random brightness and contrast up to this share.
         erase: Probability of erasing a rectangle of the face.
+        blur: Random Gaussian blur of the face, sigma up to this share of its side.
         mixup: Alpha of mixup, which trains the classes on faces mixed with one another; 0 for none.
         cutmix: Alpha of CutMix, which sets a rectangle of another face into each; 0 for none. With both, a coin is
             tossed for each batch.
@@ -193,6 +194,7 @@ class TrainConfig:
     shift: ClosedUnitInterval = 0.0
     jitter: NonNegativeFloat = 0.0
     erase: ClosedUnitInterval = 0.0
+    blur: ClosedUnitInterval = 0.0
     mixup: NonNegativeFloat = 0.0
     cutmix: NonNegativeFloat = 0.0
     augment: Literal["loader", "device"] = "loader"
@@ -253,7 +255,7 @@ class TrainConfig:
     @property
     def augmentation(self) -> dict[str, Any]:
         """The options of ``train_transform`` and ``BatchAugment`` beside sizes and normalisation."""
-        return {name: getattr(self, name) for name in ("crop", "rotate", "scale", "shift", "jitter", "erase")}
+        return {name: getattr(self, name) for name in ("crop", "rotate", "scale", "shift", "jitter", "erase", "blur")}
 
     @property
     def folder(self) -> Path:

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as VF
 
 from fmpn_timm.data.augment import DRAWS, NAMES, BatchAugment, BatchMix
 from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.readers import read_faces
-from fmpn_timm.data.transforms import LoadSize
+from fmpn_timm.data.transforms import LoadSize, train_transform
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 LOAD, SIZE = 20, 14
@@ -58,6 +59,33 @@ def test_light_is_torchvisions(order):
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
 
 
+def test_blur_is_torchvisions_away_from_the_rim():
+    got = augmented(BatchAugment(LOAD, ZERO, ONE, blur=0.1), faces(), blur=0.75)
+    expected = VF.gaussian_blur(faces() / 255, [13, 13], [1.5, 1.5])
+    torch.testing.assert_close(got[..., 5:-5, 5:-5], expected[..., 5:-5, 5:-5], atol=2e-3, rtol=0)
+    assert (got - faces() / 255).abs().mean() > 0.1
+
+
+def test_blur_keeps_an_even_face_and_may_be_none():
+    even = torch.full((1, 3, LOAD, LOAD), 51, dtype=torch.uint8)
+    torch.testing.assert_close(augmented(BatchAugment(LOAD, ZERO, ONE, blur=1.0), even, blur=0.9), even / 255)
+    sharp = augmented(BatchAugment(LOAD, ZERO, ONE, blur=1.0), faces(), blur=0.0)
+    torch.testing.assert_close(sharp, faces() / 255, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("blur", [0.05, 0.2])
+def test_blur_of_single_faces_and_of_batches_are_alike(blur):
+    """Mean contrast that is left, over what either draws."""
+    batch = faces(2000)
+    draw = torch.rand(2000, DRAWS, generator=torch.Generator().manual_seed(0))
+    ours = BatchAugment(LOAD, ZERO, ONE, blur=blur)({"image": batch, "draws": draw})["image"]
+    single = train_transform(LOAD, LOAD, ZERO, ONE, blur=blur)
+    torch.manual_seed(0)
+    theirs = torch.stack([single(tv_tensors.Image(face)) for face in batch])
+    left, expected = (faces.std((1, 2, 3)).mean().item() for faces in (ours, theirs))
+    assert left == pytest.approx(expected, rel=0.1)
+
+
 def test_a_rectangle_is_erased_from_as_many_faces_as_asked():
     batch = {"image": torch.full((400, 3, SIZE, SIZE), 255, dtype=torch.uint8),
              "draws": torch.rand(400, DRAWS, generator=torch.Generator().manual_seed(0))}
@@ -72,7 +100,7 @@ def test_a_rectangle_is_erased_from_as_many_faces_as_asked():
 def test_masks_and_neutral_faces_go_where_their_face_goes():
     batch = {"image": faces(8), "neutral": faces(8), "mask": faces(8)[:, :1] / 255, "label": torch.arange(8),
              "draws": torch.rand(8, DRAWS, generator=torch.Generator().manual_seed(1))}
-    out = BatchAugment(SIZE, ZERO, ONE, rotate=20, scale=0.1, shift=0.1, jitter=0.2, erase=1.0)(batch)
+    out = BatchAugment(SIZE, ZERO, ONE, rotate=20, scale=0.1, shift=0.1, jitter=0.2, erase=1.0, blur=0.1)(batch)
     kept = out["image"] != 0
     assert kept.any() and torch.equal(out["image"][kept], out["neutral"][kept])
     assert (out["neutral"] != 0).sum() > kept.sum()

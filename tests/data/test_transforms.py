@@ -94,6 +94,22 @@ def test_jitter_and_erase_change_the_face_alone(options):
     assert changed >= 8
 
 
+@pytest.mark.parametrize("blur", [0.1, 1.0])
+def test_blur_changes_the_face_alone(blur):
+    transform, sharp = train_transform(SIZE, SIZE, ZERO, ONE, blur=blur), train_transform(SIZE, SIZE, ZERO, ONE)
+    noise = torch.randint(0, 256, (1, SIZE, SIZE), dtype=torch.uint8)
+    face, mask = tv_tensors.Image(noise.expand(3, -1, -1)), tv_tensors.Mask(noise / 255)
+    softer = 0
+    for seed in range(10):
+        torch.manual_seed(seed)
+        out, out_mask = transform(face, mask)
+        torch.manual_seed(seed)
+        same, same_mask = sharp(face, mask)
+        assert torch.equal(out_mask, same_mask)
+        softer += bool(out.std() < 0.8 * same.std())
+    assert softer >= 4
+
+
 def test_erased_is_a_part_of_the_face():
     transform, (face, _) = train_transform(SIZE, LOAD, ZERO, ONE, erase=1.0), flat()
     out = transform(face)
@@ -124,7 +140,7 @@ def test_only_the_face_is_normalised(make):
     [
         train_transform,
         eval_transform,
-        lambda *a: train_transform(*a, crop="random", rotate=10, scale=0.1, jitter=0.2, erase=0.5),
+        lambda *a: train_transform(*a, crop="random", rotate=10, scale=0.1, jitter=0.2, erase=0.5, blur=0.1),
     ],
     ids=["train", "eval", "everything"],
 )
