@@ -3,9 +3,11 @@
 import hashlib
 import socket
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 
 import fmpn_timm  # noqa: F401 registers the models
 from fmpn_timm import zoo
@@ -13,6 +15,8 @@ from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.faces import create_detector
 from fmpn_timm.inference import DEFAULT_MODEL, Predictor
 from fmpn_timm.inference.demo import COLUMNS, SIDE, draw_people
+from fmpn_timm.inference.pictures import lit_up
+from tests.faces.marked import Marked, marked
 
 
 @pytest.fixture
@@ -41,6 +45,21 @@ def test_timm_loads_it_without_a_network(offline, monkeypatch, tmp_path):
         assert model.pretrained_cfg["label_names"] == list(EXPRESSIONS)
         with torch.no_grad():
             assert model(torch.rand(1, 3, 48, 48)).shape == (1, len(EXPRESSIONS))
+
+
+@torch.inference_mode()
+def test_timms_own_transform_feeds_it_as_the_predictor_does():
+    """What docs/models.md tells those who want the network alone."""
+    predictor = Predictor(DEFAULT_MODEL, detector=Marked(), flip=False)
+    noise = np.random.default_rng(0).integers(0, 12, (100, 140, 3), dtype=np.uint8) * (1, 0, 1)
+    picture = marked((20, 30, 50)) + noise.astype(np.uint8)
+    face, = predictor(picture).faces
+    assert (face.face == face.face[..., :1]).all()  # grey
+    model = timm.create_model(DEFAULT_MODEL, pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    lit = Image.fromarray(lit_up(face.face))  # as the predictor shows it to the model
+    probabilities = (model(transform(lit)[None]) / predictor.temperature).softmax(1)[0]
+    torch.testing.assert_close(probabilities, torch.tensor(list(face.probabilities.values())), rtol=0, atol=1e-4)
 
 
 def test_timms_own_scripts_load_it(offline, monkeypatch, tmp_path):

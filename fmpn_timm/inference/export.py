@@ -146,8 +146,9 @@ def describe(name: str, model: nn.Module) -> dict[str, Any]:
             "Warp the picture by it to recipe.size x recipe.size pixels, repeating the picture's edge, by a cubic "
             "look-up if recipe.interpolation is cubic, else a linear one. If it is area, shrink the picture by that "
             "scale first, by averaging, if the scale is below 0.75." + grey,
-            f"Resize to {load_size} x {load_size} (linear, antialiased), crop {width} x {width} in the middle, divide "
-            "by 255, order as (batch, channel, row, column).",
+            f"Resize to {load_size} x {load_size} (linear, antialiased, along the rows and then along the columns, "
+            f"rounding to whole numbers after each), crop {width} x {width} in the middle, divide by 255, order as "
+            "(batch, channel, row, column).",
             "Probabilities are softmax(logits / temperature), in the order of classes.",
         ],
         "source": portable(name),

@@ -89,7 +89,7 @@ def _neutral(predictor: Predictor, path: str) -> tuple[np.ndarray | None, str]:
         _refuse_large(path, MAX_PICTURE)
         prediction = predictor(as_picture(path))
     except Unreadable as error:
-        return None, f"The picture of the neutral face cannot be read: {error}."
+        return None, f"The picture of the neutral face cannot be read: {str(error).rstrip('.')}."
     if not prediction.faces:
         return None, "The picture of the neutral face shows no face."
     return prediction.faces[0].face, ""
@@ -168,7 +168,7 @@ def _look_at_video(
         # the pictures go onto the page; the video stays until the page has shown it
         video = drawn.path.replace(Path(tempfile.mkdtemp(dir=folder), drawn.path.name))
     rows = tuple(person.row(predictor.abstain) for _, person in sorted(people.items()))
-    summary = (f"{last:.1f} s of video, of which {looked} frames were looked at: "
+    summary = (f"{last:.1f} s of video, of which {looked} {'frame was' if looked == 1 else 'frames were'} looked at: "
                f"{len(rows)} {'person' if len(rows) == 1 else 'people'}.")
     if last > MAX_SECONDS - 1:
         summary += f" No more than {MAX_SECONDS // 60} minutes are looked at."

@@ -130,7 +130,9 @@ def _from_tensor(picture: torch.Tensor) -> np.ndarray:
     if floating:
         picture = picture.float()
         if not bool(((picture >= 0) & (picture <= 1)).all()):
-            raise InputError(f"{wanted}; this one goes from {picture.min():.3g} to {picture.max():.3g}. Is it "
-                             "normalised? Give it as it was before.")
+            low, high = float(picture.min()), float(picture.max())
+            scale = low >= 0 and 2 < high <= 255
+            mend = "Divide it by 255." if scale else "Is it normalised? Give it as it was before."
+            raise InputError(f"{wanted}; this one goes from {low:.3g} to {high:.3g}. {mend}")
         picture = (picture * 255).round().to(torch.uint8)
     return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())

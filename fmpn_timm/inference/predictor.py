@@ -269,7 +269,8 @@ def _device(device: str | torch.device | None) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {device}: {str(error).splitlines()[0]} Give another, such as cpu.") from error
+        said = str(error).splitlines()[0].partition(". ")[0].rstrip(".")  # PyTorch goes on with lists of backends
+        raise InputError(f"device {device}: {said}. Give another, such as cpu.") from error
 
 
 def _recipe(model: str, cfg: dict[str, Any], recipe: Recipe | None, detector: str | Detector | None) -> Recipe:

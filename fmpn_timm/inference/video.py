@@ -31,6 +31,8 @@ TICKS = 60_000
 CUT_SECONDS, CUT_FRAMES = 0.5, 3
 #: Frames with more pixels are not decoded.
 MAX_PIXELS = 100_000_000
+#: Containers whose header says when the video ends, by the clock of its frames, and not how long it is.
+SAY_THE_END = ("matroska,webm", "asf", "nut")
 
 
 class VideoFrame(NamedTuple):
@@ -267,12 +269,14 @@ def _length(container: Any, stream: Any) -> float:
     """How long the video is by its header, in seconds from the container's beginning; 0 if it does not say."""
     if container.format.name == "avi":  # its length is guessed from what there is, but its frames are counted
         return stream.frames / float(stream.average_rate or 25)
+    start = (container.start_time or 0) / 1_000_000
     if stream.duration is not None:
-        start = (container.start_time or 0) / 1_000_000
-        return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - start
-    if container.duration is not None and len(container.streams) == 1:  # otherwise it may be the sound's
-        return container.duration / 1_000_000
-    return 0.0
+        length = float((stream.duration + (stream.start_time or 0)) * stream.time_base) - start
+    elif container.duration is not None and len(container.streams) == 1:  # otherwise it may be the sound's
+        length = container.duration / 1_000_000
+    else:
+        return 0.0
+    return length - start if container.format.name in SAY_THE_END else length
 
 
 def _upright(frame: Any, aspect: Fraction | int) -> np.ndarray:

@@ -24,10 +24,12 @@ class CosineLinear(nn.Linear):
     def __init__(self, in_features: int, out_features: int, scale: float = 16.0, device=None, dtype=None):
         super().__init__(in_features, out_features, bias=False, device=device, dtype=dtype)
         self.scale = scale
+        self.eps = EPS  # TorchScript reads no global
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, K) in [-scale, scale] of embeddings (B, D)."""
-        return self.scale * F.linear(F.normalize(x, dim=-1, eps=EPS), F.normalize(self.weight, dim=-1, eps=EPS))
+        centres = F.normalize(self.weight, dim=-1, eps=self.eps)
+        return self.scale * F.linear(F.normalize(x, dim=-1, eps=self.eps), centres)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, scale={self.scale}"

@@ -99,6 +99,13 @@ def test_bad_neutral_face_is_said_beside_the_result(predictor, picture, tmp_path
         (tmp_path / "neutral.png").write_bytes(content)
     looked = look.look_at(predictor, picture, str(tmp_path / "neutral.png"))
     assert f"neutral face {words}" in looked.page and looked.page.count("<article") == 2
+    assert ".." not in re.sub("<[^>]*>", "", looked.page)
+
+
+def test_one_frame_is_one(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr(look, "frames", lambda source: _frames(1, 0.25))
+    page = look.look_at(predictor, "some.mp4", folder=tmp_path).page
+    assert "1 frame was looked at: 1 person." in page
 
 
 def test_people_of_a_video_are_followed(predictor, tmp_path, monkeypatch):

@@ -54,6 +54,7 @@ def test_grey_becomes_three_channels():
     (torch.zeros(1, 4, 4), r"not torch.float32 \(1, 4, 4\). Say .expand\(3, -1, -1\)"),
     (torch.zeros(3, 4, 4, dtype=torch.int64), "not torch.int64"),
     (torch.full((3, 4, 4), 1.5), "from 1.5 to 1.5. Is it normalised"),
+    (torch.full((3, 4, 4), 200.0), "from 200 to 200. Divide it by 255"),
     (torch.full((3, 4, 4), torch.nan), "from nan"),
     (7, "not int"),
     (None, "not NoneType"),

@@ -295,13 +295,20 @@ def test_models_without_masks(tmp_path, pictures):
     ({"abstain": "often"}, "abstain: give a probability"),
     ({"faces": "best"}, "Unknown policy 'best'"),
     ({"missing": "guess"}, "Unknown choice 'guess'"),
-    ({"device": "abacus"}, "device abacus"),
+    ({"device": "abacus"}, "device abacus.*abacus. Give another"),
     ({"detector": "dlib"}, "Unknown detector 'dlib'"),
 ])
 def test_bad_options_are_one_line(model, options, message):
     with pytest.raises(InputError, match=message) as caught:
         Predictor(model, **{"detector": Marked(), **options})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this computer has one")
+def test_a_device_that_is_not_here_is_told_in_short(model):
+    with pytest.raises(InputError, match="^device mps: .*. Give another, such as cpu.$") as caught:
+        Predictor(model, device="mps", detector=Marked())
+    assert len(str(caught.value)) < 150
 
 
 def test_a_module_is_no_name_of_a_model():

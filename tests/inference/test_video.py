@@ -63,6 +63,20 @@ def test_times_are_those_of_the_container(tmp_path, name, codec):
         np.testing.assert_array_equal(frame.picture, picture)
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "ffv1"), ("a.webm", "libvpx"), ("a.wmv", "wmv2"),
+                                             ("a.mp4", "mpeg4"), ("a.flv", "flv1")])
+def test_a_clock_that_does_not_begin_at_zero(tmp_path, name, codec):
+    """As in pieces of a longer recording: nothing is missing before the first frame, but a cut is seen as before."""
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    path = write_film(tmp_path / name, NOISE[:20], [10 + i / 10 for i in range(20)], codec)
+    frames, problem = read(path)
+    assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in range(20)], abs=0.01) and not problem
+    if name in ("a.mkv", "a.webm"):  # the others say nothing of their length once their end is gone
+        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+        assert "is cut or broken after" in read(path)[1]
+
+
 def test_joined_recordings_go_on(tmp_path):
     """Their clock begins again in the middle; times do not."""
     half = write_film(tmp_path / "half.ts", NOISE[:10], codec="mpeg2video").read_bytes()

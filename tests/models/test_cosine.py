@@ -41,6 +41,12 @@ def test_fmpn_with_a_cosine_head(tmp_path):
     torch.testing.assert_close(headless(x), embeddings)
 
 
+@torch.inference_mode()
+def test_fmpn_with_a_cosine_head_is_scripted():
+    model, x = fmpn(), torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(torch.jit.script(model)(x), model(x))
+
+
 def test_fmpn_keeps_its_cosine_head():
     model = fmpn(device="meta", dtype=torch.float64)
     model.reset_classifier(5)
