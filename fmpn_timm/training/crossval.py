@@ -163,7 +163,7 @@ def cross_validate(
             run = _run_config(config, arm, seed, fold)
             if _is_finished(run.folder):
                 continue
-            if any(is_claimed(other) for other in _needed(run, config.folder)):
+            if any(is_claimed(other) and not _is_finished(other) for other in _needed(run, config.folder)):
                 waiting += 1
                 continue
             with claim(config.folder, run.folder) as mine:
@@ -259,10 +259,10 @@ def _run_config(config: TrainConfig, arm: str, seed: int, fold: int) -> TrainCon
 
 
 def _needed(run: TrainConfig, folder: Path) -> list[Path]:
-    """The unfinished runs of the cross-validation in a folder that a run starts or learns from."""
-    names = [name for names in (run.init, run.teacher) if names for name in names.split(",")]
-    models = [Path(name.removeprefix("local-dir:")) for name in names if name.startswith("local-dir:")]
-    return [model.parent for model in models if folder in model.parents and not _is_finished(model.parent)]
+    """Folders in that of the cross-validation around what a run starts or learns from: its runs are among them."""
+    models = [name for names in (run.init, run.teacher) if names for name in names.split(",")]
+    paths = [Path(name.removeprefix("local-dir:")) for name in models if name.startswith("local-dir:")]
+    return [above for path in (*paths, Path(run.priors)) for above in path.parents if folder in above.parents]
 
 
 def _train(run: TrainConfig) -> None:

@@ -105,9 +105,14 @@ def test_claimed_run_is_left_to_its_owner(config, trained):
     assert str(claim) in cross_validate(config, ["cnn"], [0], [0, 1])["text"]
 
 
-def test_what_learns_from_a_claimed_run_waits_for_it(config, trained, capsys):
-    config = dataclasses.replace(config, per_arm={"fmpn": {
-        "teacher": "local-dir:{runs}/cnn/seed{seed}-fold{fold}/model,local-dir:elsewhere"}})
+@pytest.mark.parametrize("needs", [
+    {"teacher": "local-dir:{runs}/cnn/seed{seed}-fold{fold}/model,local-dir:elsewhere"},
+    {"init": "local-dir:{runs}/cnn/seed{seed}-fold{fold}/model"},
+    {"priors": "{runs}/cnn/seed{seed}-fold{fold}/priors.safetensors"},
+    {"priors": "{runs}/cnn/seed{seed}-fold{fold}/model/priors.safetensors"},
+])
+def test_what_learns_from_a_claimed_run_waits_for_it(config, trained, capsys, needs):
+    config = dataclasses.replace(config, per_arm={"fmpn": needs})
     claim = config.folder / "cnn/seed0-fold0.claim"
     claim.parent.mkdir(parents=True)
     claim.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1"}))
