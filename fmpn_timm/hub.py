@@ -175,7 +175,7 @@ def recipe_of(name: str | os.PathLike) -> Recipe | None:
     Raises:
         InputError: There is no such model, or its recipe is damaged.
     """
-    recipe = _config_of(name).get("recipe")
+    recipe = _read_beside(name, "config.json").get("recipe")
     return recipe and Recipe.from_dict(recipe)
 
 
@@ -191,7 +191,7 @@ def temperature_of(name: str | os.PathLike) -> float:
     Raises:
         InputError: There is no such model, or its temperature is no positive number.
     """
-    temperature = _config_of(name).get("temperature", 1.0)
+    temperature = _read_beside(name, "config.json").get("temperature", 1.0)
     number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
     if not number or not math.isfinite(temperature) or temperature <= 0:
         raise InputError(f"{name}: the temperature in its config.json, {temperature!r}, must be a positive number: run "
@@ -205,11 +205,8 @@ def results_of(name: str | os.PathLike) -> dict[str, Any]:
     Args:
         name: As for ``load_model``.
     """
-    name = os.fspath(name)
     try:
-        with weights_of(name):
-            source = _source(name)
-            return read_config(_file(source, "results.json")) if source else {}
+        return _read_beside(name, "results.json")
     except InputError:
         return {}
 
@@ -294,12 +291,12 @@ def weights_of(name: str) -> Iterator[None]:
         raise
 
 
-def _config_of(name: str | os.PathLike) -> dict[str, Any]:
-    """A model's config.json; empty for timm's own names."""
+def _read_beside(name: str | os.PathLike, file: str) -> dict[str, Any]:
+    """A JSON file of a model; empty for timm's own names."""
     name = os.fspath(name)
     with weights_of(name):
         source = _source(name)
-        return read_config(_file(source, "config.json")) if source else {}
+        return read_config(_file(source, file)) if source else {}
 
 
 def _source(name: str) -> str | None:
