@@ -233,6 +233,18 @@ def test_another_configuration_is_refused_with_the_difference(config, trained):
         cross_validate(dataclasses.replace(config, name="cv/cnn/seed0-fold0"), ["cnn"], [0], [0])
 
 
+def test_a_plan_of_which_nothing_has_begun_may_change(config, monkeypatch):
+    def refuse(run: TrainConfig):
+        raise InputError("No such backbone.")
+
+    monkeypatch.setattr(crossval, "train", refuse)
+    with pytest.raises(InputError, match="No such backbone"):
+        cross_validate(config, ["cnn"], [0], [0])
+    monkeypatch.setattr(crossval, "train", lambda run: guess(run, 0.5))
+    found = cross_validate(dataclasses.replace(config, backbone="resnet18"), ["fmpn"], [1], [0])
+    assert not found["missing"] and [run["arm"] for run in found["runs"]] == ["fmpn"]
+
+
 def test_arms_that_were_tested_on_different_samples_are_not_compared(config, trained):
     cross_validate(config, ["cnn", "fmpn"], [0], [0])
     path = config.folder / "fmpn/seed0-fold0/predictions.csv"
