@@ -85,7 +85,7 @@ def save_model(
                 model_config=dict(label_names=list(classes), recipe=recipe and recipe.as_dict()),
                 safe_serialization=True,
                 data_config=dict(
-                    input_size=(model.in_chans, size, size),
+                    input_size=(getattr(model, "in_chans", 3), size, size),  # a backbone of one's own may not say
                     crop_pct=crop_pct,
                     interpolation="bilinear",  # as the transforms have it, whatever the backbone's own weights ask for
                 ),
@@ -243,8 +243,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 @contextmanager
-def weights_of(name: str) -> Iterator[None]:
-    """Turn what timm, the Hub, the network and the disk say about the weights of a model into one ``InputError``."""
+def weights_of(name: str, mend: str | None = None) -> Iterator[None]:
+    """Turn what timm, the Hub, the network and the disk say about the weights of a model into one ``InputError``.
+
+    Args:
+        name: As for ``load_model``.
+        mend: What else to do where the Hub is out of reach.
+    """
     try:
         yield
     except InputError:
@@ -269,9 +274,10 @@ def weights_of(name: str) -> Iterator[None]:
     except RemoteEntryNotFoundError as error:
         raise InputError(f"{name}: the Hub lacks a file of it. {_first_lines(error)}") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, FileMetadataError, HTTP_ERROR, ConnectionError) as error:
+        mend = mend or f"give weights you have (local-dir:<folder>{_checkout(name)}), or none"
         raise InputError(
             f"{name}: its weights are not in the cache and the Hugging Face Hub is out of reach{_answer(error)}. "
-            f"Go online once, or give weights you have (local-dir:<folder>{_checkout(name)}), or none."
+            f"Go online once, or {mend}."
         ) from error
     except OSError as error:
         where = error.filename or constants.HF_HUB_CACHE
