@@ -8,6 +8,7 @@ from typing import Any
 
 from fmpn_timm.errors import InputError
 
+from .prepare import read_info
 from .protocols import PROTOCOLS, Fold, get_protocol
 from .readers import READERS, has_split, read_faces, splits_of
 from .readers.prepared import prepared_folds
@@ -83,8 +84,10 @@ def find_folds(
         fold = own()
         return Folds(fold.train.dataset, None, (0,), lambda n: fold)
     if not sides:
-        raise InputError(f"{root} was prepared without folds. Prepare it with --protocol; to train on its splits, name "
-                         "one to report on with --test_split.")
+        protocols = PROTOCOLS.get(read_info(Path(root))["dataset"], ())
+        mend = f"Prepare it anew with --protocol {' or '.join(protocols)}; to" if protocols else "To"
+        raise InputError(f"{root} was prepared without folds. {mend} train on its splits, name one to report on with "
+                         "--test_split.")
     if options:
         raise InputError(f"A prepared set with folds takes no reader options: leave out {', '.join(options)}.")
     folds = {n: _prepared_fold(n, *of_fold) for n, of_fold in sides.items()}
