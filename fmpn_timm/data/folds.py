@@ -92,8 +92,10 @@ def find_folds(
         raise InputError(f"A prepared set with folds takes no reader options: leave out {', '.join(options)}.")
     folds = {n: _prepared_fold(n, *of_fold) for n, of_fold in sides.items()}
     faces = folds[min(folds)].train
+    subjects = {s.subject for fold in folds.values() for s in fold.test.samples}
     fits = (p.name for p in PROTOCOLS.get(faces.dataset, {}).values()
-            if p.classes in ((), faces.classes) and all(faces.options.get(k) == v for k, v in p.options.items()))
+            if p.classes in ((), faces.classes) and all(faces.options.get(k) == v for k, v in p.options.items())
+            and len(folds) == (p.number or len(subjects)))
     return Folds(faces.dataset, next(fits, None), tuple(folds), folds.__getitem__)
 
 

@@ -19,6 +19,7 @@ from fmpn_timm.data.readers.drawn import read_drawn
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import REFERENCE_LANDMARKS, Recipe
+from tests.data.readers.base import write_picture
 
 pytest.importorskip("pyarrow")
 
@@ -270,6 +271,20 @@ def test_all_folds_are_read_at_once(tmp_path, monkeypatch):
     assert sum(len(found.read(n).test) for n in found.numbers) == len(faces) and len(read) == 1
     with pytest.raises(InputError, match="takes no reader options: leave out rule"):
         find_folds("prepared", tmp_path / "out", options={"rule": "argmax"})
+
+
+@pytest.mark.parametrize("name", ["ten-folds", "one-subject-out"])
+def test_folds_are_known_again(tmp_path, name):
+    for i in range(12):
+        write_picture(tmp_path / f"people/happy/{i}.png", i, size=8)
+    lines = "".join(f"happy/{i}.png,{i}\n" for i in range(12))
+    (tmp_path / "people/subjects.csv").write_text(f"image,subject\n{lines}")
+    protocol = get_protocol("folder", name)
+    faces = protocol.read(tmp_path / "people")
+    folds = {s.source: n for n, fold in protocol.cut(faces).items() for s in fold.test.samples}
+    prepare_faces(faces, tmp_path / "out", folds=folds, progress=False)
+    found = find_folds("prepared", tmp_path / "out")
+    assert (found.protocol, len(found.numbers)) == (name, 10 if name == "ten-folds" else 12)
 
 
 def test_a_broken_shard_is_named(drawn, tmp_path):
