@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Collection
 from typing import Any
 
+import timm
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
@@ -214,7 +215,11 @@ def _introduction(config: dict, summary: dict) -> str:
         backbone = args.get("backbone") or arch.partition("_")[2].removeprefix("lite_")
         network = system.text.replace("{backbone}", backbone)
     else:
+        backbone = arch
         network = f"It is the timm model `{arch}`, trained with fmpn-timm as a baseline."
+    home = timm.model_entrypoint(backbone).__module__ if timm.is_model(backbone) else "timm"
+    if home.partition(".")[0] not in ("timm", "fmpn_timm"):
+        network += f" `{backbone}` does not come with timm: whoever loads the weights registers it first."
     options = ", ".join(f"`{k}={json.dumps(v)}`" for k, v in args.items())
     return f"{what}\n\n{network}" + (f"\n\nArchitecture `{arch}` with {options}." if options else "")
 

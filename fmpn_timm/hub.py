@@ -85,7 +85,7 @@ def save_model(
                 model_config=dict(label_names=list(classes), recipe=recipe and recipe.as_dict()),
                 safe_serialization=True,
                 data_config=dict(
-                    input_size=(model.in_chans, size, size),
+                    input_size=(getattr(model, "in_chans", 3), size, size),  # a backbone of one's own may not say
                     crop_pct=crop_pct,
                     interpolation="bilinear",  # as the transforms have it, whatever the backbone's own weights ask for
                 ),
@@ -175,7 +175,7 @@ def recipe_of(name: str | os.PathLike) -> Recipe | None:
     Raises:
         InputError: There is no such model, or its recipe is damaged.
     """
-    recipe = _config_of(name).get("recipe")
+    recipe = _read_beside(name, "config.json").get("recipe")
     return recipe and Recipe.from_dict(recipe)
 
 
@@ -191,7 +191,7 @@ def temperature_of(name: str | os.PathLike) -> float:
     Raises:
         InputError: There is no such model, or its temperature is no positive number.
     """
-    temperature = _config_of(name).get("temperature", 1.0)
+    temperature = _read_beside(name, "config.json").get("temperature", 1.0)
     number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
     if not number or not math.isfinite(temperature) or temperature <= 0:
         raise InputError(f"{name}: the temperature in its config.json, {temperature!r}, must be a positive number: run "
@@ -205,11 +205,8 @@ def results_of(name: str | os.PathLike) -> dict[str, Any]:
     Args:
         name: As for ``load_model``.
     """
-    name = os.fspath(name)
     try:
-        with weights_of(name):
-            source = _source(name)
-            return read_config(_file(source, "results.json")) if source else {}
+        return _read_beside(name, "results.json")
     except InputError:
         return {}
 
@@ -246,8 +243,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 @contextmanager
-def weights_of(name: str) -> Iterator[None]:
-    """Turn what timm, the Hub, the network and the disk say about the weights of a model into one ``InputError``."""
+def weights_of(name: str, mend: str | None = None) -> Iterator[None]:
+    """Turn what timm, the Hub, the network and the disk say about the weights of a model into one ``InputError``.
+
+    Args:
+        name: As for ``load_model``.
+        mend: What else to do where the Hub is out of reach.
+    """
     try:
         yield
     except InputError:
@@ -272,9 +274,10 @@ def weights_of(name: str) -> Iterator[None]:
     except RemoteEntryNotFoundError as error:
         raise InputError(f"{name}: the Hub lacks a file of it. {_first_lines(error)}") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, FileMetadataError, HTTP_ERROR, ConnectionError) as error:
+        mend = mend or f"give weights you have (local-dir:<folder>{_checkout(name)}), or none"
         raise InputError(
             f"{name}: its weights are not in the cache and the Hugging Face Hub is out of reach{_answer(error)}. "
-            f"Go online once, or give weights you have (local-dir:<folder>{_checkout(name)}), or none."
+            f"Go online once, or {mend}."
         ) from error
     except OSError as error:
         where = error.filename or constants.HF_HUB_CACHE
@@ -294,12 +297,12 @@ def weights_of(name: str) -> Iterator[None]:
         raise
 
 
-def _config_of(name: str | os.PathLike) -> dict[str, Any]:
-    """A model's config.json; empty for timm's own names."""
+def _read_beside(name: str | os.PathLike, file: str) -> dict[str, Any]:
+    """A JSON file of a model; empty for timm's own names."""
     name = os.fspath(name)
     with weights_of(name):
         source = _source(name)
-        return read_config(_file(source, "config.json")) if source else {}
+        return read_config(_file(source, file)) if source else {}
 
 
 def _source(name: str) -> str | None:

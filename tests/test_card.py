@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
+from timm.models import _registry
 
 from fmpn_timm.card import model_card, training_command
 from fmpn_timm.data.readers.fer2013 import FER2013_RECIPE
@@ -195,6 +196,15 @@ def test_system_is_named_and_cited(architecture, says, cites):
     text = card(config={**CONFIG, "architecture": architecture}).text
     assert re.search(says, text, re.DOTALL)
     assert (f"{{{cites}," in text) if cites else ("bibtex" not in text)
+
+
+@pytest.mark.parametrize(("architecture", "backbone", "own"), [
+    ("fmpn", "mine", True), ("mine", None, True), ("fmpn", "resnet18.a1_in1k", False), ("resnet18", None, False),
+])
+def test_a_backbone_of_ones_own_is_to_be_registered(architecture, backbone, own, monkeypatch):
+    monkeypatch.setitem(_registry._model_entrypoints, "mine", card)
+    text = card(config={**CONFIG, "architecture": architecture, "model_args": {"backbone": backbone}}).text
+    assert ("`mine` does not come with timm" in text) == own
 
 
 def test_command_has_no_path_of_this_machine(tmp_path):

@@ -52,6 +52,12 @@ def test_round_trip_is_exact(model, tmp_path, memory_format):
     assert tuple(cfg["input_size"]) == (3, 48, 48) and cfg["crop_pct"] == 0.9
 
 
+def test_a_model_of_ones_own_need_not_say_that_it_takes_colors(model, tmp_path):
+    del model.in_chans
+    hub.save_model(model, tmp_path / "m", CLASSES, size=48, crop_pct=0.9)
+    assert hub.read_config(tmp_path / "m/config.json")["pretrained_cfg"]["input_size"] == [3, 48, 48]
+
+
 def test_recipe_travels_with_the_model(model, tmp_path):
     recipe = Recipe(size=48, margin=0.1)
     hub.save_model(model, tmp_path / "m", CLASSES, 48, 1.0, recipe=recipe)

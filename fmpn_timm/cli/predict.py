@@ -54,7 +54,9 @@ def add_predict(commands: Commands) -> None:
 def _predict(options: argparse.Namespace) -> None:
     from fmpn_timm.inference import DEFAULT_MODEL
     from fmpn_timm.inference.run import Outputs, Watching, predict_sources
+    from fmpn_timm.launched import place
 
+    several = place()[1] > 1
     outputs = Outputs(options.csv, options.json, options.parquet, options.draw, options.masks, options.resume)
     try:
         counts = predict_sources(
@@ -71,8 +73,9 @@ def _predict(options: argparse.Namespace) -> None:
         )
     except KeyboardInterrupt:
         once = ["--parquet"] * bool(options.parquet) + ["--json"] * bool(options.json and not outputs.lines)
-        without = f", without {' and '.join(once)}, " if once else " "
-        mend = f"The same line{without}with --resume goes on." if options.csv or outputs.lines else ""
+        # several go on with the files of their shares, whatever becomes of these
+        without = f", without {' and '.join(once)}, " if once and not several else " "
+        mend = f"The same line{without}with --resume goes on." if several or options.csv or outputs.lines else ""
         raise KeyboardInterrupt(mend) from None
     if counts is None:  # the first process speaks for all
         return

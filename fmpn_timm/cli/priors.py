@@ -163,7 +163,8 @@ def _report_masks(masks: "MaskSet", path: Path, data: str | None = None) -> None
     draw_sheet(masks, sheet)
     print(f"{path}: {len(masks.classes)} masks from {masks.data}, drawn to {sheet}")
     for name in masks.classes:
-        print(f"  {name:10} {masks.pairs[name]:6} pairs, artefacts {masks.quality['artefacts'][name]:.3f}")
+        outside = masks.quality["artefacts"][name]
+        print(f"  {name:10} {masks.pairs[name]:6} pairs, {100 * outside:.0f} % of the mask outside the face")
     refused = masks.quality["refused"]
     for pair in refused[:10]:
         print(f"  refused {pair['source']}: {pair['reason']}", file=sys.stderr)

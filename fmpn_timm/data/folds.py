@@ -8,9 +8,11 @@ from typing import Any
 
 from fmpn_timm.errors import InputError
 
+from .prepare import read_info
 from .protocols import PROTOCOLS, Fold, get_protocol
 from .readers import READERS, has_split, read_faces, splits_of
 from .readers.prepared import prepared_folds
+from .samples import FaceSet
 
 __all__ = ["Folds", "Splits", "find_folds", "read_splits"]
 
@@ -77,18 +79,24 @@ def find_folds(
                          "out.")
     if root is None:
         raise InputError("Where is the prepared set? Give its folder with --root.")
-    numbers = prepared_folds(root)
-    if not numbers and splits:
+    sides = prepared_folds(root)
+    if not sides and splits:
         fold = own()
         return Folds(fold.train.dataset, None, (0,), lambda n: fold)
-    if not numbers:
-        raise InputError(f"{root} was prepared without folds. Prepare it with --protocol; to train on its splits, name "
-                         "one to report on with --test_split.")
-    read = partial(_prepared_fold, root, options)
-    faces = read(numbers[0]).train
+    if not sides:
+        protocols = PROTOCOLS.get(read_info(Path(root))["dataset"], ())
+        mend = f"Prepare it anew with --protocol {' or '.join(protocols)}; to" if protocols else "To"
+        raise InputError(f"{root} was prepared without folds. {mend} train on its splits, name one to report on with "
+                         "--test_split.")
+    if options:
+        raise InputError(f"A prepared set with folds takes no reader options: leave out {', '.join(options)}.")
+    folds = {n: _prepared_fold(n, *of_fold) for n, of_fold in sides.items()}
+    faces = folds[min(folds)].train
+    subjects = {s.subject for fold in folds.values() for s in fold.test.samples}
     fits = (p.name for p in PROTOCOLS.get(faces.dataset, {}).values()
-            if p.classes in ((), faces.classes) and all(faces.options.get(k) == v for k, v in p.options.items()))
-    return Folds(faces.dataset, next(fits, None), numbers, read)
+            if p.classes in ((), faces.classes) and all(faces.options.get(k) == v for k, v in p.options.items())
+            and len(folds) == (p.number or len(subjects)))
+    return Folds(faces.dataset, next(fits, None), tuple(folds), folds.__getitem__)
 
 
 def _is_split_folder(dataset: str, root: str | Path | None) -> bool:
@@ -120,11 +128,8 @@ def read_splits(dataset: str, root: str | Path | None, splits: Splits, options: 
     return Fold(train, test, valid)
 
 
-def _prepared_fold(root: str | Path, options: Mapping[str, Any], n: int) -> Fold:
-    train, test = (
-        replace(read_faces("prepared", root, part, **{**options, "fold": n}), split=f"fold {n} {part}")
-        for part in ("train", "test")
-    )
+def _prepared_fold(n: int, train: FaceSet, test: FaceSet) -> Fold:
     # Neutral references are of no fold in a prepared set: those of the tested subjects are nothing to learn from.
     tested = {s.subject for s in test.samples} - {None}
-    return Fold(replace(train, neutral=tuple(s for s in train.neutral if s.subject not in tested)), test)
+    neutral = tuple(s for s in train.neutral if s.subject not in tested)
+    return Fold(replace(train, split=f"fold {n} train", neutral=neutral), replace(test, split=f"fold {n} test"))

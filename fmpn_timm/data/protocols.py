@@ -97,7 +97,12 @@ class Protocol:
         if nobody is not None:
             mend = ", in a table subjects.csv (image, subject)" if faces.dataset == "folder" else ""
             raise InputError(f"{nobody.source} has no subject, and folds keep subjects apart. Say who is who{mend}.")
-        number = self.number or len({s.subject for s in faces.samples})
+        subjects = len({s.subject for s in faces.samples})
+        number = self.number or max(subjects, 2)
+        if subjects < number:
+            fewer = [p.name for p in PROTOCOLS.get(self.dataset, {}).values() if p.number is None and subjects > 1]
+            mend = f"Take --protocol {fewer[0]}" if fewer else "Give data of more"
+            raise InputError(f"{subjects} subject(s) cannot make {number} folds. {mend}.")
         parts = subject_folds(faces.samples, number)
         parts = parts if self.numbering == "ascending" else parts[::-1]
         return {n: _subject_fold(faces, set(part), n) for n, part in enumerate(parts)}
@@ -152,6 +157,7 @@ PROTOCOLS = _by_name(
     ),
     Protocol("ten-folds", "ict", "subjects in ascending order, ten folds"),
     Protocol("ten-folds", "folder", "subjects in ascending order, ten folds"),
+    Protocol("one-subject-out", "folder", "each subject a fold of its own", rule="one subject", number=None),
     Protocol("ten-folds", "drawn", "subjects in ascending order, ten folds"),
 )
 

@@ -126,7 +126,8 @@ def _walk(folder: str, root: str, prefix: str, out: Collection[str]) -> Iterator
             target = os.path.realpath(entry.path)
             inside = target == root or target.startswith(os.path.join(root, ""))
             if not inside and (picture or _is_folder(entry)):
-                yield Source(_name(name), entry.path, "a link that leads out of the folder is not followed")
+                problem = "a link that leads out of the folder is not followed: name what it leads to"
+                yield Source(_name(name), entry.path, problem)
             elif inside and picture and not _is_folder(entry):
                 yield _file(_name(name), entry.path)
         elif _is_folder(entry):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import (
@@ -262,35 +262,47 @@ class TrainConfig:
         return Path(self.output) / self.name
 
 
+class _Parser(ArgumentParser):
+    """Says in which file, if any, the fault lies."""
+
+    file: str | None = None
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        super().error(f"{self.file}: {message}" if self.file else message, ex)
+
+
 def parse_config(args: Sequence[str] | None = None, prog: str = "train.py") -> TrainConfig:
     """Read a configuration from the command line.
 
     Args:
         args: Arguments; ``sys.argv`` if None. ``--config`` takes a YAML file or the name of one that comes with the
-            package, ``drawn`` if it is not there; later options override it. With another ``--dataset`` than the
-            file's, its ``data_options`` are dropped, training takes all of what has no splits, and where no file was
-            named, splits to select and report on that the data has not are dropped as well.
+            package, ``drawn`` if it is not there; other options override it, wherever they stand. With another
+            ``--dataset`` than the file's, its ``data_options`` are dropped, training takes all of what has no splits,
+            and where no file was named, splits to select and report on that the data has not are dropped as well.
         prog: Name of the command in messages.
     """
     args = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
-    parser = ArgumentParser(prog=prog, usage=f"{prog} [--config FILE] [--OPTION VALUE ...]",
-                            description="Train any arm: FMPN and its baselines, DeRL, FN2EN or MSCA.")
+    parser = _Parser(prog=prog, allow_abbrev=False, usage=f"{prog} [--config FILE] [--OPTION VALUE ...]",
+                     description="Train any arm: FMPN and its baselines, DeRL, FN2EN or MSCA.")
     parser.add_argument("--config", action="config",
                         help=f"YAML file, or one of {', '.join(config_names())}; drawn if none is named")
     parser.add_class_arguments(TrainConfig)
     typed = _typed(args)
     if "config" not in typed:
         args = ["--config", "drawn", *args]
-    args = _split_config(args)
+    args = _config_first(args)
     for i, name in enumerate(args):
         if i and args[i - 1] == "--config" and not Path(name).is_file():
             if name not in config_names():
                 parser.error(f"--config {name}: there is no such file, nor does one of that name come with the "
                              f"package: {', '.join(config_names())}.")
             args[i] = str(CONFIGS / f"{name}.yaml")
+    files = [part for i, part in enumerate(args) if part == "--config" or i and args[i - 1] == "--config"]
+    for parser.file in files[1::2]:  # one by one, so that what is wrong in one names it
+        parser.parse_args(["--config", parser.file])
+    parser.file = None
     values = parser.parse_args(args).as_dict()
     del values["config"]
-    files = [part for i, part in enumerate(args) if part == "--config" or i and args[i - 1] == "--config"]
     if values["dataset"] != parser.parse_args(files).dataset:
         if "data_options" not in typed:  # what files say of another data set's reader is not for this one
             options = values["data_options"]
@@ -341,6 +353,8 @@ def _typed(args: Iterable[str]) -> set[str]:
     return {a[2:].split("=")[0] for a in args if a.startswith("--")}
 
 
-def _split_config(args: list[str]) -> list[str]:
-    """``--config=X`` as ``--config X``."""
-    return [part for a in args for part in (a.split("=", 1) if a.startswith("--config=") else [a])]
+def _config_first(args: list[str]) -> list[str]:
+    """The arguments with ``--config=X`` as ``--config X``, and before all that is typed, which overrides it."""
+    parts = [part for a in args for part in (a.split("=", 1) if a.startswith("--config=") else [a])]
+    files = [i for i, part in enumerate(parts) if "--config" in (part, parts[i - 1] if i else None)]
+    return [parts[i] for i in (*files, *(i for i in range(len(parts)) if i not in files))]

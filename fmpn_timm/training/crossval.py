@@ -163,7 +163,7 @@ def cross_validate(
             run = _run_config(config, arm, seed, fold)
             if _is_finished(run.folder):
                 continue
-            if any(is_claimed(other) for other in _needed(run, config.folder)):
+            if any(is_claimed(other) and not _is_finished(other) for other in _needed(run, config.folder)):
                 waiting += 1
                 continue
             with claim(config.folder, run.folder) as mine:
@@ -200,7 +200,7 @@ def report(folder: Path) -> dict[str, Any]:
         plan = _read_plan(folder)
         results, missing = {}, []
         for arm, seed, fold in plan.runs():
-            run = folder / arm / f"seed{seed}-fold{fold}"
+            run = _run_folder(folder, arm, seed, fold)
             if _is_finished(run):
                 summary = json.loads((run / "summary.json").read_text())
                 results[arm, seed, fold] = Result(summary, read_predictions(run / "predictions.csv"))
@@ -259,10 +259,10 @@ def _run_config(config: TrainConfig, arm: str, seed: int, fold: int) -> TrainCon
 
 
 def _needed(run: TrainConfig, folder: Path) -> list[Path]:
-    """The unfinished runs of the cross-validation in a folder that a run starts or learns from."""
-    names = [name for names in (run.init, run.teacher) if names for name in names.split(",")]
-    models = [Path(name.removeprefix("local-dir:")) for name in names if name.startswith("local-dir:")]
-    return [model.parent for model in models if folder in model.parents and not _is_finished(model.parent)]
+    """Folders in that of the cross-validation around what a run starts or learns from: its runs are among them."""
+    models = [name for names in (run.init, run.teacher) if names for name in names.split(",")]
+    paths = [Path(name.removeprefix("local-dir:")) for name in models if name.startswith("local-dir:")]
+    return [above for path in (*paths, Path(run.priors)) for above in path.parents if folder in above.parents]
 
 
 def _train(run: TrainConfig) -> None:
@@ -272,6 +272,10 @@ def _train(run: TrainConfig) -> None:
         raise InputError(f"{run.name}: {error}") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Finished epochs and folds are kept: give the same command to go on.") from None
+
+
+def _run_folder(folder: Path, arm: str, seed: int, fold: int) -> Path:
+    return folder / arm / f"seed{seed}-fold{fold}"
 
 
 def _is_finished(run: Path) -> bool:
@@ -291,7 +295,7 @@ def _read_plan(folder: Path) -> Plan:
 
 
 def _enter(folder: Path, plan: Plan) -> None:
-    """Write the plan, or add to the one that is there."""
+    """Write the plan, or add to the one that is there; another is replaced as long as none of its runs has begun."""
     if (folder / "config.json").is_file():
         raise InputError(f"{folder} is a run of its own. Give another --name.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -304,15 +308,16 @@ def _enter(folder: Path, plan: Plan) -> None:
             )
             changed = [f"{k}: {stored.get(k)} -> {asked.get(k)}" for k in {**stored, **asked}
                        if stored.get(k) != asked.get(k)]
-            if changed:
+            if not changed:
+                plan = dataclasses.replace(
+                    plan,
+                    folds=tuple(sorted({*before.folds, *plan.folds})),
+                    seeds=tuple(sorted({*before.seeds, *plan.seeds})),
+                    arms=tuple(sort_arms({*before.arms, *plan.arms})),
+                )
+            elif any(state_of(_run_folder(folder, *run)) != "not begun" for run in before.runs()):
                 raise InputError(f"{folder} is a cross-validation of another configuration ({'; '.join(changed)}). "
                                  "Give the same options to go on, or another --name.")
-            plan = dataclasses.replace(
-                plan,
-                folds=tuple(sorted({*before.folds, *plan.folds})),
-                seeds=tuple(sorted({*before.seeds, *plan.seeds})),
-                arms=tuple(sort_arms({*before.arms, *plan.arms})),
-            )
         write_json(_plan_path(folder), dataclasses.asdict(plan))
 
 

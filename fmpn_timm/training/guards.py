@@ -129,10 +129,11 @@ class Watch:
 
         worst = max(batch, key=badness)
         loss = next((x for x in worst["loss"] if not math.isfinite(float(x))), max(worst["loss"], key=float))
+        rounding = "" if self.config.precision == "no" else ", or use --precision no"
         raise InputError(
             f"The loss is {float(loss):g} in {title} (norm of the gradient {norm:g}), at a batch that starts with "
             f"{', '.join(worst['faces'][:3])}; {file} lists all of it. Look at these faces, lower --lr (now "
-            f"{self.config.lr:g}), clip gradients (--clip 1) or use --precision no."
+            f"{self.config.lr:g}) or clip gradients (--clip 1){rounding}."
         )
 
     def _count(self, new: list[int]) -> None:

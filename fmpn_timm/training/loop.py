@@ -326,8 +326,9 @@ class Run:
             else:
                 metrics = self._evaluate(under_way.valid, under_way.valid_loader)
                 row |= {"valid_accuracy": metrics["accuracy"], "valid_macro_f1": metrics["macro_f1"]}
-                if metrics["accuracy"] > self.best_score:
-                    self.best, self.best_score = before + epoch + 1, metrics["accuracy"]
+                score = sum(row[k] for k, row in enumerate(metrics["confusion"])) / metrics["n"]  # not rounded
+                if score > self.best_score:
+                    self.best, self.best_score = before + epoch + 1, score
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise

@@ -145,7 +145,7 @@ def create_model(
     if timm.is_model(sized) and timm.get_pretrained_cfg_value(sized, "fixed_input_size"):
         kwargs["img_size"] = config.size
     try:
-        with weights_of(config.backbone):
+        with weights_of(config.backbone, "start without them (--pretrained_backbone false)"):
             model = timm.create_model(name, num_classes=len(classes), **kwargs)
         if initial is not None:  # a classifier of its own becomes the backbone
             if isinstance(model, MSCA):

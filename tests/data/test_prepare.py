@@ -11,12 +11,15 @@ import pytest
 from PIL import Image
 
 from fmpn_timm.data import prepare
+from fmpn_timm.data.folds import find_folds
 from fmpn_timm.data.prepare import prepare_faces
+from fmpn_timm.data.protocols import get_protocol
 from fmpn_timm.data.readers import prepared, read_faces
 from fmpn_timm.data.readers.drawn import read_drawn
 from fmpn_timm.data.samples import FaceSet, Sample, read_picture
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import REFERENCE_LANDMARKS, Recipe
+from tests.data.readers.base import write_picture
 
 pytest.importorskip("pyarrow")
 
@@ -255,6 +258,33 @@ def test_a_folder_that_is_no_prepared_set_is_left_alone(drawn, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(InputError, match="no prepared.json"):
         read_faces("prepared", tmp_path, "train")
+
+
+def test_all_folds_are_read_at_once(tmp_path, monkeypatch):
+    protocol = get_protocol("drawn")
+    faces = protocol.read(subjects=10, takes=1, size=24)
+    folds = {s.source: n for n, fold in protocol.cut(faces).items() for s in fold.test.samples}
+    prepare_faces(faces, tmp_path / "out", folds=folds, shard_size=1024, progress=False)
+    read, rows = [], prepared._rows
+    monkeypatch.setattr(prepared, "_rows", lambda path: read.append(path) or rows(path))
+    found = find_folds("prepared", tmp_path / "out")
+    assert sum(len(found.read(n).test) for n in found.numbers) == len(faces) and len(read) == 1
+    with pytest.raises(InputError, match="takes no reader options: leave out rule"):
+        find_folds("prepared", tmp_path / "out", options={"rule": "argmax"})
+
+
+@pytest.mark.parametrize("name", ["ten-folds", "one-subject-out"])
+def test_folds_are_known_again(tmp_path, name):
+    for i in range(12):
+        write_picture(tmp_path / f"people/happy/{i}.png", i, size=8)
+    lines = "".join(f"happy/{i}.png,{i}\n" for i in range(12))
+    (tmp_path / "people/subjects.csv").write_text(f"image,subject\n{lines}")
+    protocol = get_protocol("folder", name)
+    faces = protocol.read(tmp_path / "people")
+    folds = {s.source: n for n, fold in protocol.cut(faces).items() for s in fold.test.samples}
+    prepare_faces(faces, tmp_path / "out", folds=folds, progress=False)
+    found = find_folds("prepared", tmp_path / "out")
+    assert (found.protocol, len(found.numbers)) == (name, 10 if name == "ten-folds" else 12)
 
 
 def test_a_broken_shard_is_named(drawn, tmp_path):

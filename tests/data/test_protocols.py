@@ -80,7 +80,7 @@ def test_faces_that_do_not_fit():
         protocol.cut(face_set("mmi"))
     with pytest.raises(InputError, match="these are faces of folder with neutral, happiness, surprise"):
         protocol.cut(face_set(classes=EXPRESSIONS[:3]))
-    with pytest.raises(InputError, match="9 subjects cannot make 10 folds"):
+    with pytest.raises(InputError, match="9 subject.s. cannot make 10 folds. Take --protocol one-subject-out"):
         protocol.cut(face_set(subjects=9))
     nobody = FaceSet("folder", "all", EXPRESSIONS[:2], (Sample("a.png", None, "happiness"),))
     with pytest.raises(InputError, match=r"a\.png has no subject"):
@@ -218,3 +218,21 @@ class TestPublishedFolds:
                 assert (len(faces), faces.per_class()) == (size.samples, size.per_class)
         else:
             assert faces.options["left_out"] == {"not published": 5}
+
+
+@pytest.mark.parametrize(("people", "folds"), [(2, 2), (1, None)])
+def test_a_folder_of_few_people_leaves_one_out(tmp_path, people, folds):
+    for i in range(people):
+        write_picture(tmp_path / f"happy/{i}.png")
+    lines = "".join(f"happy/{i}.png,{i}\n" for i in range(people))
+    (tmp_path / "subjects.csv").write_text(f"image,subject\n{lines}")
+    faces = get_protocol("folder").read(tmp_path)
+    mend = "Take --protocol one-subject-out" if folds else "Give data of more"
+    with pytest.raises(InputError, match=f"cannot make 10 folds. {mend}"):
+        get_protocol("folder").cut(faces)
+    out = get_protocol("folder", "one-subject-out")
+    if folds:
+        assert [(len(fold.train), len(fold.test)) for fold in out.cut(faces).values()] == [(1, 1)] * folds
+    else:
+        with pytest.raises(InputError, match=r"1 subject\(s\) cannot make 2 folds. Give data of more"):
+            out.cut(faces)

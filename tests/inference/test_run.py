@@ -11,7 +11,7 @@ import pytest
 import timm
 from PIL import Image
 
-from fmpn_timm import cli
+from fmpn_timm import cli, launched
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import DETECTORS, Recipe
@@ -187,6 +187,18 @@ def test_ctrl_c_says_how_to_go_on(photos, model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "frames", interrupt)
     assert predict(photos, "--csv", tmp_path / "o.csv", model=model) == 130
     assert "--resume goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("processes", "said"), [(1, "without --parquet, with --resume"), (2, "line with --resume")])
+def test_ctrl_c_says_what_cannot_go_on(photos, tmp_path, monkeypatch, capsys, processes, said):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "predict_sources", interrupt)
+    monkeypatch.setattr(launched, "place", lambda: (0, processes))
+    outputs = ("--csv", tmp_path / "o.csv", "--parquet", tmp_path / "o.parquet")
+    assert predict(photos, *outputs, model="any") == 130
+    assert f"{said} goes on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("processes", [2, 12])

@@ -69,7 +69,7 @@ def test_links_out_of_the_folder_are_not_followed(folder, tmp_path):
     listed = names(folder)
     assert listed[:7] == ["a.PNG", "a.mp4", "b.jpg", "gone.jpg", "in.jpg", "out", "out.jpg"] and len(listed) == 9
     found = problems(folder)
-    assert set(found) == {"out", "out.jpg"} and "leads out of the folder" in found["out"]
+    assert set(found) == {"out", "out.jpg"} and "leads out of the folder is not followed: name what" in found["out"]
 
 
 def test_folders_of_results_are_left_out(folder):

@@ -18,8 +18,20 @@ def test_configurations_of_the_package_parse(name):
 def test_an_unknown_key_of_a_file_is_refused(tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text("wings: 2\n")
     with pytest.raises(SystemExit):
-        parse_config(["--config", str(tmp_path / "mine.yaml")])
-    assert "wings" in capsys.readouterr().err
+        parse_config(["--config", "drawn", "--config", str(tmp_path / "mine.yaml")])
+    err = capsys.readouterr().err
+    assert "wings" in err and "mine.yaml: " in err
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "epochs: three"])
+def test_a_bad_file_is_named(text, tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(SystemExit):
+        parse_config(["--config", str(tmp_path / "mine.yaml"), "--lr", "1"])
+    assert f"{tmp_path}/mine.yaml: " in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_config(["--lr", "fast"])
+    assert "yaml" not in capsys.readouterr().err
 
 
 def test_default_is_the_drawn_faces():
@@ -32,6 +44,8 @@ def test_command_line_overrides_the_file(tmp_path):
     config = parse_config([f"--config={path}", "--lr", "0.25", "--arm", "cnn"])
     assert (config.name, config.lr, config.arm) == ("mine", 0.25, "cnn")
     assert config.data_options == {"rule": "argmax"} and tuple(config.mask_box) == (0, 0.1, 1, 1)
+    for named in ([f"--config={path}"], ["--config", str(path)]):  # wherever the file is named
+        assert parse_config(["--lr", "0.25", *named, "--arm", "cnn"]) == config
 
 
 @pytest.mark.parametrize(("options", "expected"), [
@@ -155,7 +169,9 @@ def test_numbers_are_plain():
     assert {type(value) for value in (config.lr, config.beta1, config.ema)} == {float}
 
 
-@pytest.mark.parametrize("args", [["--wings", "2"], ["--arm", "leg"], ["--lr", "fast"], ["--config", "nowhere"]])
+@pytest.mark.parametrize("args", [
+    ["--wings", "2"], ["--epoch", "2"], ["--arm", "leg"], ["--lr", "fast"], ["--config", "nowhere"],
+])
 def test_bad_options_are_refused(args, capsys):
     with pytest.raises(SystemExit):
         parse_config(args)

@@ -105,9 +105,14 @@ def test_claimed_run_is_left_to_its_owner(config, trained):
     assert str(claim) in cross_validate(config, ["cnn"], [0], [0, 1])["text"]
 
 
-def test_what_learns_from_a_claimed_run_waits_for_it(config, trained, capsys):
-    config = dataclasses.replace(config, per_arm={"fmpn": {
-        "teacher": "local-dir:{runs}/cnn/seed{seed}-fold{fold}/model,local-dir:elsewhere"}})
+@pytest.mark.parametrize("needs", [
+    {"teacher": "local-dir:{runs}/cnn/seed{seed}-fold{fold}/model,local-dir:elsewhere"},
+    {"init": "local-dir:{runs}/cnn/seed{seed}-fold{fold}/model"},
+    {"priors": "{runs}/cnn/seed{seed}-fold{fold}/priors.safetensors"},
+    {"priors": "{runs}/cnn/seed{seed}-fold{fold}/model/priors.safetensors"},
+])
+def test_what_learns_from_a_claimed_run_waits_for_it(config, trained, capsys, needs):
+    config = dataclasses.replace(config, per_arm={"fmpn": needs})
     claim = config.folder / "cnn/seed0-fold0.claim"
     claim.parent.mkdir(parents=True)
     claim.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1"}))
@@ -226,6 +231,18 @@ def test_another_configuration_is_refused_with_the_difference(config, trained):
     (config.folder / "cnn/seed0-fold0/config.json").write_text("{}")
     with pytest.raises(InputError, match="seed0-fold0 is a run of its own"):
         cross_validate(dataclasses.replace(config, name="cv/cnn/seed0-fold0"), ["cnn"], [0], [0])
+
+
+def test_a_plan_of_which_nothing_has_begun_may_change(config, monkeypatch):
+    def refuse(run: TrainConfig):
+        raise InputError("No such backbone.")
+
+    monkeypatch.setattr(crossval, "train", refuse)
+    with pytest.raises(InputError, match="No such backbone"):
+        cross_validate(config, ["cnn"], [0], [0])
+    monkeypatch.setattr(crossval, "train", lambda run: guess(run, 0.5))
+    found = cross_validate(dataclasses.replace(config, backbone="resnet18"), ["fmpn"], [1], [0])
+    assert not found["missing"] and [run["arm"] for run in found["runs"]] == ["fmpn"]
 
 
 def test_arms_that_were_tested_on_different_samples_are_not_compared(config, trained):

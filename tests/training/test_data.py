@@ -155,7 +155,7 @@ def test_bad_folds_of_a_prepared_set(prepared, tmp_path):
         folds_of(dataclasses.replace(prepared, root=None))
     faces = get_protocol("drawn").read(subjects=5, takes=1, size=24)
     prepare_faces(dataclasses.replace(faces, split="train"), tmp_path / "plain", progress=False)
-    with pytest.raises(InputError, match="plain was prepared without folds. Prepare it with --protocol"):
+    with pytest.raises(InputError, match="plain was prepared without folds. Prepare .* --protocol ten-folds; to train"):
         folds_of(dataclasses.replace(prepared, root=str(tmp_path / "plain")))
 
 

@@ -105,7 +105,10 @@ class TestWatch:
         one, infinite = [torch.tensor(1.0)], torch.tensor(float("inf"))
         for norm in (infinite, infinite, torch.tensor(1.0), infinite, infinite, infinite):
             it.check("joint 1/1", one, norm, seen(0))
-        with pytest.raises(InputError, match="norm of the gradient inf.*--precision no"):
+        with pytest.raises(InputError, match=r"norm of the gradient inf.*\(--clip 1\), or use --precision no\.$"):
+            it.check("joint 1/1", one, infinite, seen(0))
+        it.config.precision = "no"
+        with pytest.raises(InputError, match=r"or clip gradients \(--clip 1\)\.$"):
             it.check("joint 1/1", one, infinite, seen(0))
 
     def test_too_many_broken_faces_end_the_run(self, tmp_path):

@@ -19,6 +19,7 @@ from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet
 from fmpn_timm.training import TrainConfig, loop, train
 from fmpn_timm.training.evaluation import evaluate
+from fmpn_timm.training.metrics import summarize
 from tests.training.runs import train_until, watch_stages
 
 
@@ -72,6 +73,18 @@ def test_run_writes_everything_and_the_model_loads(config):
     again = evaluate(model, read_faces("drawn", None, "test", **config.data_options))
     assert again["confusion"] == summary["metrics"]["confusion"]
     assert MaskSet.load(folder / "model" / "priors.safetensors").classes == tuple(summary["metrics"]["classes"])
+
+
+def test_the_best_epoch_is_found_beyond_the_digits_that_are_reported(config, monkeypatch):
+    right = iter((20000, 20001))
+
+    def evaluate(self, faces, loader):
+        hits = torch.arange(40000) < next(right)
+        return summarize(torch.stack((hits, ~hits), 1).float(), torch.zeros(40000, dtype=torch.long), ("a", "b"))
+
+    monkeypatch.setattr(loop.Run, "_evaluate", evaluate)
+    config = dataclasses.replace(config, arm="cnn", test_split=None)
+    assert train(config)["best_epoch"] == 2
 
 
 def test_stage_one_trains_the_generator_alone_and_stage_two_everything(config, monkeypatch):

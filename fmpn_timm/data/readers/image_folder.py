@@ -113,7 +113,7 @@ def read_subjects(root: Path) -> dict[str, str | None]:
         raise InputError(f"{path} is not in UTF-8 ({error}). Save it so.") from error
     unknown = [image for image in subjects if image != "." and not os.path.isfile(f"{root}/{image}")]
     if any(not image.isascii() for image in unknown):
-        there = {_composed(path.relative_to(root).as_posix()) for path in root.rglob("*")}
+        there = {_composed(path.relative_to(root).as_posix()) for path in root.rglob("*") if path.is_file()}
         unknown = [image for image in unknown if image not in there]
     if unknown:
         raise InputError(f"{path}: {len(unknown)} of its {len(subjects)} lines name no picture that is there, first "

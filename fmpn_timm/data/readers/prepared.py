@@ -1,6 +1,7 @@
 """Prepared sets: what `fmpn data prepare` wrote, of any data set."""
 
 import os
+from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
@@ -30,24 +31,49 @@ def read_prepared(root: str | Path, split: str = "train", fold: int | None = Non
     Raises:
         InputError: No prepared set, an unfinished one, no such split or fold, or pyarrow is missing.
     """
+    if fold is None:
+        return _read(Path(root), split)[0]
+    if split not in ("train", "test"):
+        raise InputError(f"{root}: with fold={fold} there are the splits train and test, not {split!r}.")
+    folds = prepared_folds(root)
+    if fold not in folds:
+        known = ", ".join(map(str, folds)) or "none"
+        raise InputError(f"{root} has no fold {fold}; its folds: {known}. Prepare it with --protocol.")
+    train, test = folds[fold]
+    return train if split == "train" else test
+
+
+def prepared_folds(root: str | Path) -> dict[int, tuple[FaceSet, FaceSet]]:
+    """Train and test side of each fold that a prepared set was prepared with, ascending; none if it has none.
+
+    Raises:
+        InputError: No prepared set, an unfinished one, or pyarrow is missing.
+    """
+    faces, fold_of = _read(Path(root))
+
+    def side(n: int, split: str) -> FaceSet:
+        of_fold = replace(faces, options={**faces.options, "fold": n})
+        return of_fold.where(lambda sample: (fold_of[sample.source] == n) == (split == "test"), split)
+
+    numbers = sorted(set(fold_of.values()) - {None})
+    return {n: (side(n, "train"), side(n, "test")) for n in numbers}
+
+
+def _read(root: Path, split: str | None = None) -> tuple[FaceSet, dict[str, int | None]]:
+    """A split, the first if None, and the fold of each of its sources."""
     require_pyarrow()
-    root = Path(root)
     info = read_info(root)
     if not info["splits"]:
         raise InputError(f"{root} holds no finished split. Run `fmpn data prepare` again.")
-    stored = split
-    if fold is not None:
-        if split not in ("train", "test"):
-            raise InputError(f"{root}: with fold={fold} there are the splits train and test, not {split!r}.")
-        stored = next(iter(info["splits"]))
-    if stored not in info["splits"]:
+    split = next(iter(info["splits"])) if split is None else split
+    if split not in info["splits"]:
         raise InputError(f"{root} has no split {split!r}, only {', '.join(info['splits'])}.")
-    entry = info["splits"][stored]
+    entry = info["splits"][split]
     if not entry["complete"]:
-        raise InputError(f"{root}: split {stored} is not finished. Run the same `fmpn data prepare` again.")
+        raise InputError(f"{root}: split {split} is not finished. Run the same `fmpn data prepare` again.")
     shards = [root / "data" / name for name in entry["shards"]]
     kept = sum(path.stat().st_size for path in shards if path.is_file()) <= KEPT
-    samples, neutral, folds = [], [], set()
+    samples, neutral, folds = [], [], {}
     for path in shards:
         for row, values in enumerate(_rows(path)):
             sample = Sample(
@@ -59,28 +85,11 @@ def read_prepared(root: str | Path, split: str = "train", fold: int | None = Non
                 frame=values["frame"],
                 votes=tuple(values["votes"]) if values["votes"] else None,
             )
-            folds.add(values["fold"])
-            if fold is not None and (values["fold"] == fold) != (split == "test"):
-                continue
+            folds[sample.source] = values["fold"]
             (neutral if values["reference"] else samples).append(sample)
-    if fold is not None and fold not in folds:
-        known = ", ".join(str(f) for f in sorted(folds - {None})) or "none"
-        raise InputError(f"{root} has no fold {fold}; its folds: {known}. Prepare it with --protocol.")
     recipe = info["recipe"] and Recipe.from_dict(info["recipe"])
-    options = entry["options"] if fold is None else {**entry["options"], "fold": fold}
-    return FaceSet(info["dataset"], split, tuple(info["classes"]), tuple(samples), options, tuple(neutral), recipe)
-
-
-def prepared_folds(root: str | Path) -> tuple[int, ...]:
-    """Numbers of the folds that a prepared set was prepared with, ascending; none if it was prepared without.
-
-    Raises:
-        InputError: No prepared set, or pyarrow is missing.
-    """
-    require_pyarrow()
-    entry = next(iter(read_info(Path(root))["splits"].values()), {"shards": ()})
-    folds = {values["fold"] for name in entry["shards"] for values in _rows(Path(root) / "data" / name)}
-    return tuple(sorted(folds - {None}))
+    classes = tuple(info["classes"])
+    return FaceSet(info["dataset"], split, classes, tuple(samples), entry["options"], tuple(neutral), recipe), folds
 
 
 def _rows(path: Path) -> list[dict]:

@@ -23,7 +23,7 @@ def create_detector(name: str = "yunet", **options: Any) -> Detector:
         options: What its class takes (``path``, ``score``, ...).
 
     Raises:
-        InputError: Unknown detector or option, or what the detector says of its weights.
+        InputError: Unknown detector or option, a side of no pixels, or what the detector says of its weights.
     """
     if name == "dataset":
         raise InputError("Detector dataset stands for the landmarks that a data set gives: there is nothing to create.")
@@ -34,4 +34,6 @@ def create_detector(name: str = "yunet", **options: Any) -> Detector:
         inspect.signature(detector).bind(**options)
     except TypeError as error:
         raise InputError(f"{name}: {error}. It takes {inspect.signature(detector)}.") from None
+    if min(options.get("min_side", 1), options.get("max_side", 1)) < 1:
+        raise InputError(f"{name}: min_side and max_side are pixels: give 1 or more.")
     return detector(**options)

@@ -211,6 +211,13 @@ def test_letters_in_two_parts_are_the_same_letters(root, disk, table):
         read_image_folder(root, "train")
 
 
+def test_a_folder_is_no_picture(root):
+    (root / "train/happy/Zoë").mkdir()
+    (root / "subjects.csv").write_text("image,subject\ntrain/happy/Zoë,ann\n")
+    with pytest.raises(InputError, match="1 of its 1 lines name no picture that is there, first train/happy/Zoë"):
+        read_image_folder(root, "train")
+
+
 def test_an_empty_subject_is_nobody(root):
     (root / "subjects.csv").write_text("image,subject\ntrain/happy/a.png,\ntrain/happy/b.png,ann\n")
     subjects = [s.subject for s in read_image_folder(root, "train").samples]

@@ -29,3 +29,6 @@ def test_unknown_names_and_options_are_refused(monkeypatch):
         create_detector("blind", zoom=2)
     with pytest.raises(InputError, match="landmarks that a data set gives"):
         create_detector("dataset")
+    for side in ("min_side", "max_side"):
+        with pytest.raises(InputError, match="yunet: min_side and max_side are pixels: give 1 or more"):
+            create_detector("yunet", **{side: 0})
