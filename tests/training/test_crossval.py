@@ -92,7 +92,7 @@ def test_figures_are_those_of_the_runs():
     subjects = ["1", "1", "2", "2"]
     alone = crossval._measure(crossval._of_arm(results, "cnn"))
     assert alone["folds"] == {"0": 0.625, "1": 0.5} and alone["seeds"] == {"0": 0.375, "1": 0.75}
-    assert alone["seed_std"] == pytest.approx(0.375 / 2**0.5, abs=1e-6)  # of two seeds: their distance over the root of 2
+    assert alone["seed_std"] == pytest.approx(0.375 / 2**0.5, abs=1e-6)  # half their distance, times the root of 2
     hits = [hit for right in list(runs.values())[:4] for hit in right]
     assert alone["subject_interval"] == pytest.approx(mean_interval(hits, 4 * subjects), abs=1e-6)
     pair = crossval._compare(results, "cnn", "fmpn")
