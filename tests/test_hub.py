@@ -166,6 +166,21 @@ def test_a_chosen_revision(server, folder, model):
     assert hub.recipe_of(f"{NAME}@{first}") is None and hub.recipe_of(NAME) == Recipe(size=48)
 
 
+def test_config_and_weights_are_of_one_commit(server, folder, model, monkeypatch):
+    first, before, fetch = server.add(REPO, folder), logits(model), hub._file
+
+    def published_again_meanwhile(source, file, *args):
+        path = fetch(source, file, *args)
+        if list(server.repos[REPO].commits) == [first]:
+            torch.nn.init.ones_(model.backbone.get_classifier().weight)
+            hub.save_model(model, folder, CLASSES, 48, 0.9)
+            server.add(REPO, folder)
+        return path
+
+    monkeypatch.setattr(hub, "_file", published_again_meanwhile)
+    assert torch.equal(logits(hub.load_model(NAME)), before)
+
+
 @pytest.mark.parametrize("where", ["hub", "folder"])
 def test_pull_into_another_shape(server, folder, model, where):
     server.add(REPO, folder)

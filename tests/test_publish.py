@@ -11,6 +11,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from safetensors import safe_open
+from safetensors.torch import load_file
 from timm.models import PretrainedCfg, _registry
 
 from fmpn_timm import cli, hub, publish, zoo
@@ -55,6 +56,9 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def test_dry_run_writes_all_that_would_go_and_sends_nothing(server, run, tmp_path, capsys):
+    results = json.loads((run / "model" / "results.json").read_text())
+    origin = {"init": f"local-dir:{run / 'model'}"}
+    (run / "model" / "results.json").write_text(json.dumps({**results, "origin": origin}))
     before = hashes(run)
     out = tmp_path / "out"
     cli.main(["publish", str(run), "--repo-id", REPO, "--dry-run", "--out", str(out)])
@@ -80,6 +84,8 @@ def test_half_precision_halves_the_file_and_keeps_the_answers(server, run, tmp_p
     cli.main(["publish", str(run), "--repo-id", REPO, "--dry-run", "--float16", "--out", str(out)])
     whole, half = run / "model", out
     assert (half / "model.safetensors").stat().st_size < 0.6 * (whole / "model.safetensors").stat().st_size
+    kinds = {(v.ndim > 1, v.dtype) for v in load_file(half / "model.safetensors").values() if v.is_floating_point()}
+    assert kinds == {(True, torch.float16), (False, torch.float32)}  # biases and norms stay as they are
     faces = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     logits = [timm.create_model(f"local-dir:{f}", pretrained=True).eval()(faces) for f in (whole, half)]
     assert logits[1].dtype == torch.float32
@@ -93,6 +99,14 @@ def test_nothing_but_a_model_is_replaced(run, tmp_path):
         with pytest.raises(InputError, match="is there already and is no model folder: give another name"):
             publish.publish(run, REPO, dry_run=True, out=out)
     assert (tmp_path / "notes" / "README.md").read_text() == "mine"
+
+
+def test_a_folder_written_again_keeps_nothing_of_ours_that_is_old(run, tmp_path):
+    publish.publish(run, REPO, dry_run=True, out=tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    (run / "confusion.png").unlink()
+    publish.publish(run, REPO, dry_run=True, out=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == ALL - {"confusion.png"} | {"notes.txt"}
 
 
 def test_a_folder_that_cannot_be_written(run, tmp_path):

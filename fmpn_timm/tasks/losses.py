@@ -75,8 +75,7 @@ class CenterLoss(CrossEntropy):
             target: torch.Tensor,
     ) -> torch.Tensor:
         embeddings = embeddings.float()
-        # a copy: the centres move before the backward pass
-        distance = (embeddings[:, None] - self.centres.clone()).square().sum(-1)  # (B, K)
+        distance = (embeddings[:, None] - self.centres).square().sum(-1)  # (B, K)
         loss = super().forward(logits, embeddings, weights, target)
         loss = loss + self.weight / 2 * (target * distance).sum(1).mean()
         if self.training:

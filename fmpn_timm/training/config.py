@@ -298,8 +298,9 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py") -> T
                              f"package: {', '.join(config_names())}.")
             args[i] = str(CONFIGS / f"{name}.yaml")
     files = [part for i, part in enumerate(args) if part == "--config" or i and args[i - 1] == "--config"]
-    for parser.file in files[1::2]:  # one by one, so that what is wrong in one names it
-        parser.parse_args(["--config", parser.file])
+    for file in files[1::2]:  # one by one, so that what is wrong in one names it
+        parser.file = file
+        parser.parse_args(["--config", file])
     parser.file = None
     values = parser.parse_args(args).as_dict()
     del values["config"]

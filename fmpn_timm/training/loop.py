@@ -326,7 +326,8 @@ class Run:
             else:
                 metrics = self._evaluate(under_way.valid, under_way.valid_loader)
                 row |= {"valid_accuracy": metrics["accuracy"], "valid_macro_f1": metrics["macro_f1"]}
-                score = sum(row[k] for k, row in enumerate(metrics["confusion"])) / metrics["n"]  # not rounded
+                hits = sum(counts[k] for k, counts in enumerate(metrics["confusion"]))
+                score = hits / metrics["n"]  # its accuracy is rounded
                 if score > self.best_score:
                     self.best, self.best_score = before + epoch + 1, score
         except (RuntimeError, MemoryError) as error:

@@ -7,7 +7,7 @@ import pytest
 
 from fmpn_timm.data.classes import EXPRESSIONS
 from fmpn_timm.data.samples import FaceSet, Sample
-from fmpn_timm.data.splits import split_by_subject, subject_folds, without_copies
+from fmpn_timm.data.splits import fingerprint, split_by_subject, subject_folds, without_copies
 from fmpn_timm.errors import InputError
 from tests.real import needs, real
 
@@ -113,6 +113,7 @@ def test_copies_of_what_was_learnt_from_are_left_out():
     assert left.options == {"without": {"split": "train", "rule": "argmax", "copies": 2}}
     with pytest.raises(InputError, match="Every picture of some valid is in train too"):
         without_copies(replace(faces, samples=faces.samples[:1]), learnt)
+    assert fingerprint(np.zeros((2, 8, 3), np.uint8)) != fingerprint(np.zeros((4, 4, 3), np.uint8))
 
 
 @needs(FOLDS)

@@ -110,6 +110,12 @@ def test_blur_changes_the_face_alone(blur):
     assert softer >= 4
 
 
+def test_nothing_is_erased_from_the_neutral_face_beside_it():
+    face, neutral = flat()[0], tv_tensors.Image(flat()[0].clone())
+    out, beside = train_transform(SIZE, LOAD, ZERO, ONE, erase=1.0)(face, neutral)
+    assert (out == 0).any() and not (beside == 0).any()
+
+
 def test_erased_is_a_part_of_the_face():
     transform, (face, _) = train_transform(SIZE, LOAD, ZERO, ONE, erase=1.0), flat()
     out = transform(face)

@@ -1,6 +1,7 @@
 """Tests of the way from pictures to aligned faces, with a detector that knows where the drawn faces are."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,24 @@ def test_center_takes_the_middle_and_says_so(shape):
     assert (face.image == 200).all() and face.image.shape == (48, 48, 3)
     assert face.box.tolist() == ([20, 0, 80, 60] if shape[1] == 100 else [0, 20, 60, 80])
     assert faces.reason == "no face was found"
+
+
+def test_the_middle_is_in_the_recipes_color():
+    picture = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    face, = cut_faces(picture, NONE, Recipe(size=48, color="grey"), missing="center")
+    assert (face.image == face.image[..., :1]).all()
+
+
+def test_the_surest_face_is_told_whichever_is_the_largest(pictures):
+    faces, = Marked()(pictures[:1])
+    faces = replace(faces, scores=np.array([0.5, 0.9], np.float32))
+    assert cut_faces(pictures[0], faces, RECIPE).surest == pytest.approx(0.9)
+
+
+def test_a_mark_beside_a_large_face_is_not_that_of_a_nearer_small_one():
+    picture, mark = marked((5, 5, 20), (40, 5, 90), shape=(120, 140)), REFERENCE_LANDMARKS * 4 + (42, 12)
+    face, = FaceAligner(RECIPE, Marked())([picture], [mark])[0]
+    assert face.box[0] == 40  # the small one's middle is nearer, but the mark lies in the large one
 
 
 def test_center_is_for_pictures_without_a_face_only(pictures):

@@ -6,6 +6,7 @@ import pytest
 
 from fmpn_timm.data.drawn import draw_face
 from fmpn_timm.faces import REFERENCE_LANDMARKS, align_face, five_of_68, similarity_transform
+from fmpn_timm.faces.alignment import shrink
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -100,3 +101,28 @@ def test_other_landmarks_are_refused():
         align_face(np.zeros((60, 60, 3), np.uint8), np.zeros((68, 2)))
     with pytest.raises(ValueError, match="are 68, not 5"):
         five_of_68(REFERENCE_LANDMARKS)
+
+
+def test_landmarks_without_weight_do_not_count():
+    points = np.random.default_rng(0).normal(size=(5, 2)) * 30 + 50
+    wrong = points.copy()
+    wrong[2] += 40
+    np.testing.assert_allclose(similarity_transform(wrong, points, np.array([1, 1, 0, 2, 2])), np.eye(2, 3), atol=1e-9)
+
+
+def test_a_picture_is_shrunk_with_its_landmarks():
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[10:12, 20:22] = 255  # the middle of these pixels is between them
+    small, (point,) = shrink(picture, np.array([[20.5, 10.5]]), 0.5)
+    assert small.shape == (20, 30, 3) and small[5, 10, 0] == 255
+    np.testing.assert_allclose(point, (10, 5))
+    assert shrink(picture, np.zeros((1, 2)), 0.7)[0].shape == (28, 42, 3)
+    assert shrink(picture, np.zeros((1, 2)), 0.75)[0] is picture
+
+
+def test_five_of_the_68():
+    points = np.random.default_rng(0).normal(size=(68, 2))
+    right, left, *others = five_of_68(points)
+    np.testing.assert_allclose(right, points[36:42].mean(0))  # the subject's, on the left of the picture
+    np.testing.assert_allclose(left, points[42:48].mean(0))
+    np.testing.assert_array_equal(others, points[[30, 48, 54]])

@@ -61,6 +61,11 @@ def test_light_makes_no_motion_and_what_lies_outside_does_not_count():
     elsewhere = FEAR.copy()
     elsewhere[:4], elsewhere[:, :2] = 255, 0
     assert compare_faces(elsewhere, NEUTRAL, mask).r == pytest.approx(plain.r, abs=0.05)
+    around = FEAR.copy()
+    around[cv2.dilate(INSIDE.astype(np.uint8), np.ones((9, 9))) == 0] = 255
+    motion = 0.5 * plain.motion + 0.1
+    assert compare_faces(around, NEUTRAL, motion).r > 0.95 > 0.8 > np.corrcoef(
+        compare_faces(around, NEUTRAL, motion).motion.ravel(), motion.ravel())[0, 1]
     unseen = np.where(np.arange(SIZE) < 28, mask, 0)  # the model did not look at the right half
     half = np.where((np.arange(SIZE) < 28)[None, :, None], FEAR, NEUTRAL)
     assert compare_faces(half, NEUTRAL, unseen).r == pytest.approx(compare_faces(FEAR, NEUTRAL, unseen).r, abs=0.05)
@@ -74,6 +79,9 @@ def test_without_motion_there_is_no_agreement():
 
 def test_pairs_that_are_not_fit_say_why():
     assert compare_faces((FEAR * 0.3).astype(np.uint8), NEUTRAL, FLAT).problem.startswith("light: ")
+    closed = cv2.GaussianBlur(NEUTRAL, (0, 0), 9)
+    assert compare_faces(NEUTRAL, closed, FLAT).problem.startswith("blink: ")
+    assert compare_faces(closed, NEUTRAL, FLAT).problem == ""  # expressive faces may close their eyes
 
 
 def test_a_picture_and_a_neutral_picture(predictor):
@@ -106,6 +114,10 @@ def test_the_neutral_face_of_each_track_is_the_most_neutral():
     found = find_neutrals(frames)
     assert found[0] is frames[2].faces[0].face and found[1] is None
     assert find_neutrals(frames, threshold=0.96) == {0: None, 1: None}
+    best = frames[2].faces[0]
+    turned = replace(best, quality=replace(best.quality, flags=("turned",)))
+    frames[2] = replace(frames[2], faces=(turned, *frames[2].faces[1:]))
+    assert find_neutrals(frames)[0] is frames[1].faces[0].face
 
 
 def test_faces_are_compared_with_their_own_neutral():

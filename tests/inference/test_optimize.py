@@ -84,6 +84,32 @@ def test_passes_join_to_the_batch(case):
         torch.testing.assert_close(fast(faces[:number]), model(faces[:number]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("faces_per_pass,sizes", [(2, [2, 2, 1]), (None, [3, 2])])
+def test_a_pass_takes_no_more_faces_than_asked(faces_per_pass, sizes, monkeypatch):
+    seen = []
+
+    class Counting(nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x
+
+    monkeypatch.setattr(sys.modules[optimize.__module__], "PASS_PIXELS", 3 * 8 * 8)
+    fast = optimize(Counting(), "float32", compile=False, faces_per_pass=faces_per_pass)
+    assert fast(torch.rand(5, 3, 8, 8)).shape == (5, 3, 8, 8) and seen == sizes
+
+
+@torch.no_grad()
+def test_convolutions_are_replaced_where_that_is_equal_and_exact_enough():
+    options = [{}, {"dilation": 2, "padding": 2}, {"stride": 2}, {"padding_mode": "reflect"}]
+    model = nn.Sequential(*(nn.Conv2d(128, 128, 3, **{"padding": 1, **of}) for of in options))
+    fast = optimize(model, "float32", compile=False)
+    assert [type(m) for m in fast.model] == [WinogradConv2d, nn.Conv2d, nn.Conv2d, nn.Conv2d]
+    faces = torch.rand(1, 128, 32, 32)
+    torch.testing.assert_close(fast(faces), model(faces), rtol=1e-4, atol=1e-4)
+    # the transforms of bf16 would lose too much
+    assert [type(m) for m in optimize(model, "bf16", compile=False).model] == [nn.Conv2d] * 4
+
+
 @torch.no_grad()
 def test_bf16_is_near_and_comes_back_as_float32(case):
     model, faces = case
@@ -128,19 +154,21 @@ def test_every_batch_norm_behind_a_convolution_is_folded(name, options, left):
 
 
 class Twice(nn.Module):
-    """Convolutions that must not be folded: one is read twice, one called twice, one standardises its weights."""
+    """Convolutions that must not be folded: one is read twice, one called twice, one standardises its weights, and one
+    is called by its second name."""
 
     def __init__(self):
         super().__init__()
         self.read, self.called = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
         self.standardised = timm.layers.StdConv2d(3, 3, 1)
-        self.norms = nn.ModuleList([nn.BatchNorm2d(3) for _ in range(3)])
+        self.first_name = self.second_name = nn.Conv2d(3, 3, 1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(3) for _ in range(4)])
 
     def forward(self, x):
         x = self.read(x)
         x = x + self.norms[0](x)
         x = self.called(self.norms[1](self.called(x)))
-        return self.norms[2](self.standardised(x))
+        return self.norms[3](self.second_name(self.norms[2](self.standardised(x))))
 
 
 def test_what_cannot_be_folded_stays():

@@ -28,7 +28,7 @@ def test_all_kinds_give_the_same_picture(tmp_path):
     path.write_bytes(png())
     tensor = torch.from_numpy(PICTURE).permute(2, 0, 1)
     kinds = [path, str(path), png(), bytearray(png()), memoryview(png()), Image.fromarray(PICTURE), PICTURE, tensor,
-             tensor / 255, (tensor / 255).double(), PICTURE[::-1][::-1]]
+             tensor / 255, (tensor / 255).double(), (tensor / 255).half(), PICTURE[::-1][::-1]]
     for kind in kinds:
         picture = as_picture(kind)
         assert picture.dtype == np.uint8 and picture.flags.c_contiguous
@@ -55,6 +55,7 @@ def test_grey_becomes_three_channels():
     (torch.zeros(3, 4, 4, dtype=torch.int64), "not torch.int64"),
     (torch.full((3, 4, 4), 1.5), "from 1.5 to 1.5. Is it normalised"),
     (torch.full((3, 4, 4), 200.0), "from 200 to 200. Divide it by 255"),
+    (torch.full((3, 4, 4), -0.5), "from -0.5 to -0.5. Is it normalised"),
     (torch.full((3, 4, 4), torch.nan), "from nan"),
     (7, "not int"),
     (None, "not NoneType"),

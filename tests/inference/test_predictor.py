@@ -160,13 +160,14 @@ def test_the_surest_face_decides_whether_a_picture_is_turned(model, policy):
     assert result.faces[0].box.tolist() == [60, 20, 130, 90]
 
 
+@pytest.mark.parametrize("small_turned", [0.7, 0.87])
 @pytest.mark.parametrize("policy", ["all", "largest"])
-def test_a_sharp_face_on_its_side_leaves_soft_upright_ones(model, policy):
+def test_a_sharp_face_on_its_side_leaves_soft_upright_ones(model, policy, small_turned):
     """A large face is sharp where the first pixel is blue, in the turned picture; the small one is upright."""
     def detect(found):
         faces, = Marked()(found)
         sides, turned = faces.boxes[:, 2] - faces.boxes[:, 0], found[0][0, 0, 2] == 255
-        large, small = (0.95, 0.7) if turned else (0.8, 0.85)
+        large, small = (0.95, small_turned) if turned else (0.8, 0.85)
         return [dataclasses.replace(faces, scores=np.where(sides > 40, large, small))]
 
     picture = np.rot90(marked((5, 5, 30), (60, 20, 70)))
@@ -175,6 +176,19 @@ def test_a_sharp_face_on_its_side_leaves_soft_upright_ones(model, policy):
     assert [face.score for face in result.faces] == pytest.approx([0.95, 0.85][:2 if policy == "all" else 1])
     sizes = [face.box[2] - face.box[0] for face in result.faces]
     assert sizes == [70, 30][:len(sizes)]
+
+
+def test_what_is_hardly_surer_in_the_turned_picture_is_clutter(model):
+    def detect(found):
+        faces, = Marked()([found[0]])
+        turned = found[0][0, 0, 2] == 255
+        keep = slice(1, 2) if turned else slice(0, 1)  # another face than in the picture as it is
+        return [dataclasses.replace(faces, boxes=faces.boxes[keep], landmarks=faces.landmarks[keep],
+                                    scores=np.array([0.82 if turned else 0.8], np.float32))]
+
+    picture = np.rot90(marked((5, 5, 30), (60, 20, 70)))
+    picture[-1, 0, 2] = 255
+    assert [face.score for face in Predictor(model, detector=detect)(picture).faces] == pytest.approx([0.8])
 
 
 def test_frames_of_a_video_are_not_turned(model):
@@ -350,3 +364,12 @@ def test_a_stream_holds_few_pictures(predictor, pictures):
     prediction, picture = next(stream)
     assert (prediction.source, prediction.time) == ("0", 0) and picture is pictures[2]
     assert taken < 10
+
+
+def test_kept_pictures_are_few_where_they_are_large(predictor, pictures, monkeypatch):
+    monkeypatch.setattr("fmpn_timm.inference.predictor.WAITING_PIXELS", 3 * pictures[1].shape[0] * pictures[1].shape[1])
+    for keep, wanted in ((True, 3), (False, 40)):
+        taken = []
+        frames = (taken.append(i) or Frame(str(i), i / 25, pictures[1], number=i) for i in range(40))  # nobody in them
+        next(predictor.stream(frames, keep=keep))
+        assert len(taken) == wanted

@@ -69,6 +69,19 @@ def test_one_who_is_hidden_by_another_keeps_the_number(speed):
     assert all((len(each) == 1) == (gap == (1,)) for each, gap in zip(ids, gaps, strict=True))
 
 
+def test_looks_tell_two_apart_where_places_do_not():
+    one, other = (face(x, subject=s) for x, s in ((100, 3), (140, 8)))
+    passed = face(122, subject=3), face(118, subject=8)
+    assert tracks([frame(0.0, one, other), frame(0.04, *passed)]) == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("x", [480, 330])
+def test_one_who_is_not_seen_for_a_while_is_looked_for_farther_on_and_where_he_was(x):
+    frames = [frame(i / 25, face(100 + 16 * i)) for i in range(15)]  # to 324, at 400 pixels a second
+    assert tracks([*frames, frame(0.6), frame(14 / 25 + 0.4, face(x))])[-1] == [0]
+    assert tracks([*frames, frame(0.6), frame(14 / 25 + 0.4, face(x + 300))])[-1] == [1]
+
+
 def test_one_who_comes_back_within_the_gap_only_is_the_same():
     def away(seconds):
         return [frame(0.0, face(100)), frame(0.1, face(100)), frame(0.2), frame(0.1 + seconds, face(104))]

@@ -98,6 +98,14 @@ class TestBuild:
             mean = sum(np.abs(x.astype(float) - neutral[s]) for s, x in pairs) / len(pairs)
             np.testing.assert_allclose(mask, equalized(mean), atol=1 / 254)
 
+    def test_smoothing_is_a_share_of_the_size(self):
+        neutral, fear = noise(1), noise(2)
+        faces = face_set(face("a", "neutral", colour(neutral)), face("a", "fear", colour(fear)))
+        masks = build_masks(faces, size=SIZE, **{**EQUATION_1, "smooth": 0.1})
+        difference = np.abs(fear.astype(np.float64) - neutral)
+        smooth = cv2.GaussianBlur(difference, (0, 0), 0.1 * SIZE, borderType=cv2.BORDER_REPLICATE)
+        np.testing.assert_allclose(masks.masks[0].numpy(), equalized(smooth), atol=0.03)
+
     def test_what_it_was_made_of_is_recorded(self):
         samples = face("a", "neutral", colour(noise(0))), face("a", "fear", colour(noise(1)))
         masks = build_masks(face_set(*samples), size=SIZE, **EQUATION_1)

@@ -66,6 +66,7 @@ def test_light_is_left_alone():
     ("change", "reason"),
     [
         (lambda f: (f * 0.4, f), "light: 1[0-9]{2}% apart"),
+        (lambda f: (f, f * 0.4), "light: 1[0-9]{2}% apart"),
         (lambda f: (np.roll(f, 9, axis=1), f), "alignment"),
         (lambda f: (f, cv2.GaussianBlur(f, (0, 0), 9)), "blink"),
     ],
@@ -123,6 +124,11 @@ def test_outlier_is_refused():
     reasons = PairLimits().outliers(differences)
     assert [i for i, reason in enumerate(reasons) if reason] == [5] and reasons[5].startswith("outlier")
     assert PairLimits().outliers(differences[:7]) == [None] * 7  # too few to tell
+
+
+def test_outliers_are_judged_by_the_spread_of_their_class():
+    differences = np.arange(0, 200, 10.0)[:, None, None] * np.ones((1, 8, 8))
+    assert PairLimits().outliers(differences) == [None] * 20
 
 
 def test_refused_pairs_are_in_the_set_and_survive_saving(tmp_path):

@@ -30,6 +30,7 @@ def with_gradient(module: torch.nn.Module) -> set[str]:
 
 def test_deexpression_losses_are_the_papers(model, batch):
     task = DeexpressionTask(model, l1_weight=7.0, width=2).eval()  # evaluation mode: batch norm counts no batches
+    assert task.discriminator.layers[0][0].out_channels == 2
     result = task(batch["image"], batch)
     face, neutral, generated = (2 * x - 1 for x in (grey(batch["image"]), grey(batch["neutral"]), result["output"]))
     real, fake = (task.discriminator(face, x).sigmoid() for x in (neutral, generated))

@@ -5,7 +5,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from fmpn_timm.tasks import FMPNTask, MaskTask
+from fmpn_timm.tasks import FMPNTask, MaskTask, mask_error
 
 
 @pytest.fixture
@@ -24,6 +24,12 @@ def batch():
 def test_mask_task_is_equation_2(model, batch):
     result = MaskTask(model)(batch["image"], batch)
     torch.testing.assert_close(result["loss"], ((result["output"] - batch["mask"]) ** 2).mean())
+
+
+def test_mask_error_is_equation_2_of_each_face(model, batch):
+    model.eval()
+    expected = ((model.motion_mask(batch["image"]) - batch["mask"]) ** 2).mean((1, 2, 3))
+    torch.testing.assert_close(mask_error(model, batch), expected)
 
 
 def test_mask_task_reaches_the_generator_alone(model, batch):

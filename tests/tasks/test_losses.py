@@ -155,6 +155,15 @@ def test_losses_of_angles_take_the_classifiers_scale():
     assert [name for name in LOSSES if needs_cosines(name)] == ["cosface", "center_cosine"]
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_takes_the_label_smoothing(case, name):
+    classifier = CosineLinear(D, K)
+    assert create_loss(name, classifier, 0.3).label_smoothing == 0.3
+    case["target"] = one_hot([0, 3, 1, 1, 2])
+    plain, smoothed = (create_loss(name, classifier, share).eval()(**case) for share in (0.0, 0.3))
+    assert not torch.allclose(plain, smoothed)
+
+
 def test_length_of_embeddings_is_nothing_to_losses_of_angles(case):
     for name in ("cosface", "center_cosine"):
         loss = create_loss(name, CosineLinear(D, K))

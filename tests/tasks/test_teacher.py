@@ -41,6 +41,14 @@ def test_teacher_sees_faces_as_it_wants_them(student, faces, resize, size):
     assert not got.requires_grad
 
 
+def test_the_students_normalisation_is_undone(faces):
+    mean, std = (0.5, 0.4, 0.3), (0.25, 0.5, 0.2)
+    student = classifier(2, pretrained_cfg_overlay={"mean": mean, "std": std})
+    network = classifier(pretrained_cfg_overlay={"input_size": (3, 32, 32)})
+    normalised = (faces - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    torch.testing.assert_close(Teacher(network, student)(normalised), says(network, faces, 32), rtol=1e-4, atol=1e-4)
+
+
 def test_targets_are_mixed_with_the_mean_of_the_teachers(student, faces):
     networks = [classifier(seed, pretrained_cfg_overlay={"input_size": (3, 32, 32)}) for seed in (0, 1)]
     target = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])

@@ -8,6 +8,7 @@ import torch
 
 from fmpn_timm import cli, hub
 from fmpn_timm.data.classes import EXPRESSIONS
+from fmpn_timm.data.readers import read_faces
 from fmpn_timm.errors import InputError
 from fmpn_timm.publish import publish
 from fmpn_timm.training import calibration
@@ -45,6 +46,8 @@ def test_coverage():
     rows = coverage(logits, torch.tensor([1, 1, 1, 0]), thresholds=(0.5, 0.6, 0.9, 0.99))
     assert [row["coverage"] for row in rows] == [1.0, 0.75, 0.25, 0.0]
     assert [row["accuracy"] for row in rows] == [0.75, 1.0, 1.0, None]
+    warmer = coverage(2 * logits, torch.tensor([1, 1, 1, 0]), temperature=2.0, thresholds=(0.5, 0.6, 0.9, 0.99))
+    assert warmer == rows
 
 
 @pytest.fixture
@@ -63,6 +66,20 @@ def answers(monkeypatch):
     monkeypatch.setattr(calibration, "answer", lambda *args, **options: found)
 
 
+def test_answers_are_given_as_the_caller_says(monkeypatch):
+    logits, labels = honest(400)
+    seen = []
+
+    def answer(*args, **options):
+        seen.append((*args, options))
+        return Answers(logits, labels, EXPRESSIONS, {}, [], [""] * len(labels))
+
+    monkeypatch.setattr(calibration, "answer", answer)
+    faces = read_faces("drawn", None, "valid", subjects=5, takes=1)
+    assert calibration.calibrate("model", faces, flip=True, precision="bf16")["flip"] is True
+    assert seen == [("model", faces, True, {"precision": "bf16"})]
+
+
 COMMAND = ["--dataset", "drawn", "--option", "subjects=5", "--option", "takes=1"]
 
 
@@ -73,6 +90,8 @@ def test_command_keeps_the_temperature_in_the_folder(folder, answers, capsys, tm
     assert result["temperature"] == pytest.approx(3, rel=0.05) and result["ece_after"] < 0.03 < result["ece_before"]
     assert result["nll_after"] < result["nll_before"] and result["n"] == 4000 and result["split"] == "valid"
     assert [row["probability"] for row in result["coverage"]] == [0.5, 0.6, 0.7, 0.8, 0.9]
+    logits, labels = honest(4000)
+    assert result["coverage"] == coverage(3 * logits, labels, result["temperature"])
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
     config = json.loads((folder / "config.json").read_text())
     added = {key: config.pop(key) for key in ("temperature", "calibration")}

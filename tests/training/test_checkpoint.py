@@ -63,6 +63,14 @@ def test_damage_is_noticed_and_said_and_the_one_before_taken(checkpoints, capsys
     assert checkpoints.last() == checkpoints.path(2) and not capsys.readouterr().err
 
 
+def test_a_checkpoint_of_the_same_place_is_replaced(checkpoints):
+    for value in (1.0, 2.0):
+        save(checkpoints, 1, value=value)
+    module = nn.Linear(3, 2)
+    checkpoints.load_evaluated(checkpoints.last(), module)
+    assert names(checkpoints) == ["epoch-0001"] and (module.weight == 2).all()
+
+
 def test_nothing_whole_is_said(checkpoints, capsys):
     save(checkpoints, 1)
     (checkpoints.path(1) / "manifest.json").write_text("{")

@@ -1,5 +1,6 @@
 """Tests of cross-validation; most of them with runs that guess in place of runs that train."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 pytest.importorskip("scipy")
 
@@ -16,6 +18,8 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.training import TrainConfig, crossval
 from fmpn_timm.training.claims import claim_path, started
 from fmpn_timm.training.crossval import cross_validate, report
+from fmpn_timm.training.predictions import Predictions
+from fmpn_timm.training.statistics import corrected_t_test, mean_interval
 from tests.data.readers.base import write_picture
 from tests.training.runs import guess
 
@@ -73,6 +77,31 @@ def test_all_of_it(config, trained):
     assert "FMPN: 20 runs, 320 tested faces, 640 predictions" in found["text"]
 
 
+def result(right: tuple[int, ...], test: int = 4, train: int = 6) -> crossval.Result:
+    """A run that was tested on two faces of each of two people, and was right about some."""
+    wrong = 1 - torch.tensor(right)
+    said = Predictions(("fear", "anger"), ("1a", "1b", "2a", "2b"), ("1", "1", "2", "2"), torch.zeros(4).long(), wrong,
+                       torch.eye(2)[wrong])
+    return crossval.Result({"samples": {"test": test, "train": train}}, said)
+
+
+def test_figures_are_those_of_the_runs():
+    runs = {("cnn", 0, 0): (1, 1, 0, 0), ("cnn", 0, 1): (1, 0, 0, 0), ("cnn", 1, 0): (1, 1, 1, 0),
+            ("cnn", 1, 1): (1, 1, 1, 0), ("fmpn", 0, 0): (1, 1, 1, 0), ("fmpn", 0, 1): (0, 1, 1, 1)}
+    results = {key: result(right) for key, right in runs.items()}
+    subjects = ["1", "1", "2", "2"]
+    alone = crossval._measure(crossval._of_arm(results, "cnn"))
+    assert alone["folds"] == {"0": 0.625, "1": 0.5} and alone["seeds"] == {"0": 0.375, "1": 0.75}
+    assert alone["seed_std"] == pytest.approx(0.375 / 2**0.5, abs=1e-6)  # half their distance, times the root of 2
+    hits = [hit for right in list(runs.values())[:4] for hit in right]
+    assert alone["subject_interval"] == pytest.approx(mean_interval(hits, 4 * subjects), abs=1e-6)
+    pair = crossval._compare(results, "cnn", "fmpn")
+    assert pair["shared_runs"] == 2 and pair["fold_mean"] == pair["pooled"] == 0.375
+    assert [(t["seed"], t["only_first"], t["only_second"]) for t in pair["mcnemar"]] == [(0, 1, 4)]
+    assert pair["folds"] == pytest.approx(corrected_t_test([0.25, 0.5], 4 / 6)._asdict(), abs=1e-6)
+    assert pair["pooled_interval"] == pytest.approx(mean_interval([0, 0, 1, 0, -1, 1, 1, 1], 2 * subjects), abs=1e-6)
+
+
 def test_parts_of_it_go_into_one_report_and_nothing_is_trained_twice(config, trained):
     part = cross_validate(config, ["cnn"], [0], folds=[0, 1, 2])
     assert "3 of 10 folds" in part["text"] and not part["missing"]
@@ -123,6 +152,19 @@ def test_what_learns_from_a_claimed_run_waits_for_it(config, trained, capsys, ne
     assert not cross_validate(config, ["cnn", "fmpn"], [0], [0, 1])["missing"]
 
 
+def test_a_run_that_another_finished_meanwhile_is_not_trained_again(config, trained, monkeypatch):
+    claim = crossval.claim
+
+    @contextlib.contextmanager
+    def late(folder, run):
+        guess(dataclasses.replace(config, name="cv/cnn/seed0-fold0", arm="cnn", fold=0), 0.5)
+        with claim(folder, run) as mine:
+            yield mine
+
+    monkeypatch.setattr(crossval, "claim", late)
+    assert not cross_validate(config, ["cnn"], [0], [0])["missing"] and trained == []
+
+
 @pytest.mark.parametrize("reused", [False, True])
 def test_claim_of_a_killed_process_is_taken_over(config, trained, reused):
     claim = config.folder / "cnn/seed0-fold0.claim"
@@ -148,12 +190,13 @@ def test_stopped_run_gives_its_claim_back_and_is_named(config, monkeypatch):
 
 def test_each_run_may_start_from_weights_and_masks_of_its_own_fold(config, monkeypatch):
     seen = []
-    monkeypatch.setattr(crossval, "train", lambda run: seen.append((run.init, run.teacher, run.priors)))
+    monkeypatch.setattr(crossval, "train", lambda run: seen.append((run.seed, run.fold, run.init, run.teacher,
+                                                                    run.priors)))
     options = dict(init="local-dir:runs/backbone/{arm}/seed{seed}-fold{fold}/model", priors="ck-{fold}.safetensors",
                    teacher="local-dir:{runs}/cnn/seed{seed}-fold{fold}/model")
     cross_validate(dataclasses.replace(config, **options), ["cnn"], [5], [2, 3])
     assert seen == [
-        (f"local-dir:runs/backbone/cnn/seed5-fold{n}/model", f"local-dir:{config.folder}/cnn/seed5-fold{n}/model",
+        (5, n, f"local-dir:runs/backbone/cnn/seed5-fold{n}/model", f"local-dir:{config.folder}/cnn/seed5-fold{n}/model",
          f"ck-{n}.safetensors") for n in (2, 3)]
 
 

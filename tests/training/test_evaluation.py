@@ -5,10 +5,14 @@ import dataclasses
 import pytest
 import timm
 import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
 
+from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.readers import read_faces
+from fmpn_timm.data.transforms import model_transform
 from fmpn_timm.errors import InputError
-from fmpn_timm.training.evaluation import evaluate
+from fmpn_timm.training.evaluation import evaluate, mean_masks
 
 CLASSES = ["contempt", "happiness", "neutral", "surprise", "sadness", "anger", "disgust", "fear"]
 
@@ -77,3 +81,54 @@ def test_broken_pictures_are_counted_and_listed_and_never_vanish(faces):
         evaluate(Oracle(answers, CLASSES), some, batch_size=3)
     result = evaluate(Oracle(answers, CLASSES), some, batch_size=3, max_broken=0.2)
     assert result["n"] == 14 and result["accuracy"] == 1.0 and result["broken"] == sources
+
+
+def test_intervals_are_over_subjects(faces):
+    twice = tuple(dataclasses.replace(s, source=f"again {s.source}") for s in faces.samples)
+    faces = dataclasses.replace(faces, samples=tuple(
+        dataclasses.replace(s, subject=name) for part, name in ((faces.samples, "she"), (twice, "he")) for s in part))
+    answers = [s.expression for s in twice] + ["fear"] * len(twice)  # of him one in eight is right
+    result = evaluate(Oracle(answers, CLASSES), faces)
+    assert result["accuracy_interval"] == [0.125, 1.0]  # of two people, one or the other is drawn twice
+    alone = dataclasses.replace(faces, samples=tuple(dataclasses.replace(s, subject=None) for s in faces.samples))
+    low, high = evaluate(Oracle(answers, CLASSES), alone)["accuracy_interval"]
+    assert 0.125 < low < high < 1
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_the_model_computes_in_the_precision_asked_for(faces, precision):
+    model = timm.create_model("test_resnet", num_classes=8).eval()
+    model.pretrained_cfg = dict(model.pretrained_cfg, input_size=(3, 32, 32), label_names=CLASSES)
+    seen = set()
+    model.get_classifier().register_forward_hook(lambda m, i, o: seen.add(o.dtype))
+    evaluate(model, faces, precision=precision)
+    assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
+
+
+class Numbered(torch.nn.Module):
+    """Its masks say how many faces it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def motion_mask(self, x):
+        self.seen += len(x)
+        return (torch.arange(self.seen - len(x), self.seen) / 100).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+
+
+def test_mean_masks_are_of_the_whole_faces_of_each_class(faces):
+    def broken():
+        raise InputError("broken picture")
+
+    more = tuple(dataclasses.replace(s, source=f"again {s.source}") for s in faces.samples)
+    samples = tuple(dataclasses.replace(s, picture=broken) if i == 1 else s for i, s in enumerate(faces.samples + more))
+    known = [s for s in samples if s.expression != "fear"]
+    some = dataclasses.replace(faces, samples=tuple(known))
+    transform = model_transform(dict(input_size=(3, 32, 32), crop_pct=0.9, mean=(0,) * 3, std=(1,) * 3))
+    loader = DataLoader(FaceDataset(some, tuple(CLASSES), transform, stand_in=True), batch_size=3)
+    found = mean_masks(Numbered(), loader, Accelerator(cpu=True), tuple(CLASSES), "drawn")
+    assert found.classes == tuple(name for name in CLASSES if name != "fear")
+    for name, mask in zip(found.classes, found.masks, strict=True):
+        places = [i for i, s in enumerate(known) if s.expression == name and s is not samples[1]]
+        torch.testing.assert_close(mask, torch.full((4, 4), sum(places) / len(places) / 100))

@@ -28,6 +28,7 @@ def test_an_explosion_is_wrong_once_there_is_something_to_judge_by():
     for loss in (2.0, 1.9, 2.1, 1.7, 30.0, 1.6, 1.5, 1.6, 1.4):
         assert not guard.wrong(loss)
     assert guard.wrong(1e5) and guard.wrong(1e5)  # and it does not get used to it
+    assert guard.wrong(-1e5)
     assert not guard.wrong(1e3)
 
 

@@ -405,6 +405,24 @@ def test_fine_tuning_from_a_saved_model(config):
     assert all(torch.equal(before[k], after[k]) for k in parameters)
 
 
+def test_the_first_of_the_best_epochs_on_the_validation_faces_is_kept(config, monkeypatch):
+    evaluate, seen = loop.Run._evaluate, []
+
+    def scored(self, faces, loader):
+        found = evaluate(self, faces, loader)
+        if len(seen) == 3:  # the last look, after the training
+            return found
+        assert faces is self.data.valid
+        seen.append({name: value.clone() for name, value in self.evaluated.state_dict().items()})
+        return {**found, "accuracy": (0.2, 0.9, 0.9)[len(seen) - 1]}
+
+    monkeypatch.setattr(loop.Run, "_evaluate", scored)
+    assert train(dataclasses.replace(config, mask_epochs=0, epochs=3))["best_epoch"] == 2
+    kept = weights(config)
+    assert all(torch.equal(value, kept[name]) for name, value in seen[1].items() if name in kept)
+    assert not all(torch.equal(value, kept[name]) for name, value in seen[2].items() if name in kept)
+
+
 def test_the_largest_seed_bears_a_second_stage(config):
     assert train(dataclasses.replace(config, seed=2**32 - 1, mask_epochs=1, epochs=1))["seed"] == 2**32 - 1
 

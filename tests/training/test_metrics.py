@@ -46,6 +46,13 @@ def test_intervals_are_of_who_was_tested():
     assert intervals(logits, labels, ("a", "b", "c", "d"), ["she"] * 400) == nothing
 
 
+def test_macro_f1_is_of_the_classes_that_occur():
+    called, true = torch.tensor([0, 1] * 20), torch.zeros(40, dtype=torch.long)
+    found = intervals(torch.eye(2)[called], true, ("a", "never there"), [str(i) for i in range(40)])
+    low, high = found["macro_f1_interval"]
+    assert low < 2 / 3 < high  # precision 1, recall one half
+
+
 def test_versions_name_what_decides_a_result():
     found = versions()
     assert found["fmpn_timm"] == __version__ and found["timm"] == timm.__version__

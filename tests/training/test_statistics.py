@@ -46,6 +46,8 @@ def test_mcnemar_is_the_exact_binomial():
 def test_wilcoxon():
     assert wilcoxon([1, 2, 3, 4, 5]) == pytest.approx(2 / 2**5)
     assert wilcoxon([0, 1, 2, 3, 4, 5]) == wilcoxon([1, 2, 3, 4, 5])  # a fold without a difference says nothing
+    thirds = [0.1 + 0.2 - 0.3, 0.3, -0.1 - 0.2, 0.5, 0.6, 0.7]  # two of the same size, and none, but for the last bit
+    assert wilcoxon(thirds) == wilcoxon([0, 3, -3, 5, 6, 7])
     assert wilcoxon([0, 0, 0]) == 1.0 and wilcoxon([1.0]) is None
 
 
@@ -55,6 +57,12 @@ def test_bootstrap_draws_subjects_not_samples():
     alone = mean_interval(right, [str(i) for i in range(60)])
     error = math.sqrt(right.mean() * (1 - right.mean()) / 60)
     assert alone == pytest.approx((right.mean() - 1.96 * error, right.mean() + 1.96 * error), abs=0.02)
+    many = rng.normal(size=400)  # no steps: the ends are as exact as 5,000 draws are, and the same each time
+    names = [str(i) for i in range(400)]
+    ends = mean_interval(many, names)
+    error = many.std() / 20
+    assert ends == pytest.approx((many.mean() - 1.96 * error, many.mean() + 1.96 * error), abs=0.15 * error)
+    assert ends == mean_interval(many, names)
     # ten frames of each subject, all alike, are no more evidence than one
     repeated = mean_interval(np.repeat(right, 10), [str(i) for i in range(60) for _ in range(10)])
     assert repeated == alone
