@@ -414,7 +414,7 @@ def test_the_first_of_the_best_epochs_on_the_validation_faces_is_kept(config, mo
             return found
         assert faces is self.data.valid
         seen.append({name: value.clone() for name, value in self.evaluated.state_dict().items()})
-        return {**found, "accuracy": (0.2, 0.9, 0.9)[len(seen) - 1]}
+        return {**found, "confusion": [[(2, 9, 9)[len(seen) - 1]]], "n": 10}
 
     monkeypatch.setattr(loop.Run, "_evaluate", scored)
     assert train(dataclasses.replace(config, mask_epochs=0, epochs=3))["best_epoch"] == 2
