@@ -115,7 +115,7 @@ def test_a_cut_video_keeps_its_frames_and_the_exit_code_tells(model, tmp_path, c
 def test_an_unfinished_video_is_done_again(film, model, tmp_path, monkeypatch):
     second = write_film(tmp_path / "second.mov", pictures()[::-1], TIMES)
     given = [str(film), str(second)]
-    predict_sources(given, Outputs(tmp_path / "whole.csv"), model, progress=False)
+    predict_sources(given, Outputs(tmp_path / "whole.csv"), model, progress=False, batch_size=1)
     plain = run.frames
 
     def interrupted(source):
@@ -131,7 +131,7 @@ def test_an_unfinished_video_is_done_again(film, model, tmp_path, monkeypatch):
     assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["film.mov.mp4", "film.mov.timeline.png"]
     seen = []
     monkeypatch.setattr(run, "frames", lambda source: seen.append(source.name) or plain(source))
-    predict_sources(given, Outputs(tmp_path / "o.csv", resume=True), model, progress=False)
+    predict_sources(given, Outputs(tmp_path / "o.csv", resume=True), model, progress=False, batch_size=1)
     assert seen == [str(second)]
     assert (tmp_path / "o.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
