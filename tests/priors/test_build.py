@@ -13,6 +13,7 @@ from fmpn_timm.data.readers.drawn import read_drawn
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
 from fmpn_timm.priors import MaskSet, build_masks, equalize, import_masks
+from fmpn_timm.priors.pairs import PairLimits
 from tests.real import needs, real
 
 REFERENCE = real("reference/masks")
@@ -309,3 +310,18 @@ def test_masks_of_another_layout_are_refused(tmp_path):
         cv2.imwrite(str(tmp_path / f"{k}.png"), np.zeros((8, 8), np.uint8))
     with pytest.raises(InputError, match="more than mmi's 6 masks.*--layout"):
         import_masks(tmp_path, "mmi")
+
+
+def test_outliers_are_refused_and_not_counted():
+    still = np.random.default_rng(0).integers(90, 110, (SIZE, SIZE)).astype(np.uint8)
+    samples = []
+    for i in range(10):
+        moved = still.copy()
+        moved[10:14, 4:12] += np.uint8(40 + i)  # the mouth of all
+        if i == 9:
+            moved[2:8] += np.uint8(60)  # and the brows of one
+        samples += [face(str(i), "neutral", colour(still)), face(str(i), "happiness", colour(moved))]
+    limits = PairLimits(light=10.0, shift=1.0, blink=0.0)
+    masks = build_masks(face_set(*samples), size=SIZE, light="none", smooth=0, limits=limits, progress=False)
+    assert masks.pairs["happiness"] == 9
+    assert [pair["source"] for pair in masks.quality["refused"]] == [samples[-1].source]

@@ -55,6 +55,16 @@ def test_the_framing_can_be_given():
     assert compare_masks(mask_set(blobs()), mask_set(blobs()), framing=(0.8, 0.1, 0.0)).r[0] < 0.9
 
 
+def test_inside_the_face_the_nearest_may_be_another():
+    inside = feature_region(60, 60)
+    masks, reference = 0.3 * blobs(), 0.3 * blobs()
+    outside = np.random.default_rng(1).random((3, 60, 60), np.float32)
+    reference[:, ~inside] = outside[:, ~inside]
+    masks[:, ~inside] = outside[[1, 0, 2]][:, ~inside]
+    comparison = compare_masks(mask_set(masks), mask_set(reference), framing=(1, 0, 0))
+    assert comparison.nearest == ("surprise", "happiness", "sadness") and comparison.nearest_face == CLASSES
+
+
 def test_specific_r_sees_swapped_classes_that_raw_r_hides():
     common = np.zeros((60, 60), np.float32)
     cv2.circle(common, (30, 36), 16, 1.0, -1)

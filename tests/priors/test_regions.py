@@ -3,6 +3,7 @@
 import numpy as np
 
 from fmpn_timm.faces import Recipe
+from fmpn_timm.faces.alignment import REFERENCE_LANDMARKS
 from fmpn_timm.priors.regions import face_region, feature_region
 
 
@@ -23,3 +24,15 @@ def test_a_margin_shrinks_the_face_about_the_middle():
         inner = region(200, 200, frame)[50:150, 50:150]
         assert (inner == region(100, 100)).mean() > 0.999
     np.testing.assert_array_equal(face_region(100, 100, Recipe().frame), face_region(100, 100))
+
+
+def test_features_lie_above_the_middle_between_eyes_and_mouth():
+    middle = REFERENCE_LANDMARKS[[0, 1, 3, 4]].mean(0)[1]
+
+    def centre(region: np.ndarray) -> float:
+        """Where it is widest."""
+        wide = region.sum(1)
+        return (np.nonzero(wide == wide.max())[0].mean() + 0.5) / len(region)
+
+    assert centre(feature_region(400, 400)) < middle - 0.01
+    assert abs(centre(face_region(400, 400)) - middle) < 0.005

@@ -61,6 +61,12 @@ def who(samples) -> set[str]:
     return {s.subject for s in samples}
 
 
+def test_the_seed_says_who_selects(config):
+    first, again, other = (who(prepare_data(dataclasses.replace(config, seed=seed), Accelerator()).valid.samples)
+                           for seed in (0, 0, 1))
+    assert first == again != other
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nobody_is_in_two_parts_and_masks_see_training_subjects_alone(config, monkeypatch, seed):
     aligned_face, opened = drawn._aligned_face, set()
