@@ -298,13 +298,13 @@ def parse_config(args: Sequence[str] | None = None, prog: str = "train.py") -> T
                              f"package: {', '.join(config_names())}.")
             args[i] = str(CONFIGS / f"{name}.yaml")
     files = [part for i, part in enumerate(args) if part == "--config" or i and args[i - 1] == "--config"]
-    for file in files[1::2]:  # one by one, so that what is wrong in one names it
-        parser.file = file
-        parser.parse_args(["--config", file])
+    for last in range(1, len(files), 2):  # one more each time, so that what is wrong in one names it
+        parser.file = files[last]
+        in_files = parser.parse_args(files[:last + 1])
     parser.file = None
     values = parser.parse_args(args).as_dict()
     del values["config"]
-    if values["dataset"] != parser.parse_args(files).dataset:
+    if values["dataset"] != in_files.dataset:
         if "data_options" not in typed:  # what files say of another data set's reader is not for this one
             options = values["data_options"]
             values["data_options"] = {key: options[key] for key in options if f"data_options.{key}" in typed}

@@ -82,7 +82,7 @@ def test_blur_of_single_faces_and_of_batches_are_alike(blur):
     single = train_transform(LOAD, LOAD, ZERO, ONE, blur=blur)
     torch.manual_seed(0)
     theirs = torch.stack([single(tv_tensors.Image(face)) for face in batch])
-    left, expected = (faces.std((1, 2, 3)).mean().item() for faces in (ours, theirs))
+    left, expected = (blurred.std((1, 2, 3)).mean().item() for blurred in (ours, theirs))
     assert left == pytest.approx(expected, rel=0.1)
 
 
