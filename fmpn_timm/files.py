@@ -29,7 +29,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def partial_name(path: str | Path) -> Path:
-    """What a file is called until it is complete: a hidden name in the same folder."""
+    """What a file or folder is called until it is complete: a hidden name in the same folder."""
     path = Path(path)
     return path.with_name(f".{path.name}.partial")
 

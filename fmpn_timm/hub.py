@@ -31,7 +31,7 @@ from torch import nn
 
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe
-from fmpn_timm.files import os_errors, sha256, write_json
+from fmpn_timm.files import FULL, os_errors, partial_name, sha256, write_json
 from fmpn_timm.models._published import weights_source
 
 __all__ = [
@@ -73,7 +73,7 @@ def save_model(
         OSError: It cannot be written (a full disk, say).
     """
     folder = Path(folder).absolute()  # also where it is given as "."
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = partial_name(folder)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         # safetensors takes contiguous weights only, and the caller's model keeps its device and memory format
@@ -281,7 +281,7 @@ def weights_of(name: str, mend: str | None = None) -> Iterator[None]:
         ) from error
     except OSError as error:
         where = error.filename or constants.HF_HUB_CACHE
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             what = f"the disk of {where} is full: make room, or name another cache with HF_HOME."
         elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             what = f"{where} cannot be written: name a cache that can with HF_HOME."
@@ -314,7 +314,8 @@ def _source(name: str) -> str | None:
     except ValueError as error:  # timm asks for a prefix, which would not help
         repository = f"hf-hub:{name}" if name.count("/") == 1 else "hf-hub:owner/name"
         raise InputError(f"{name} is no folder with a config.json, and no model of that name is known: give a run's "
-                         f"model/ folder, {repository} for a model on the Hub, or a name of fmpn models.") from error
+                         f"model/ folder, {repository} for a model on the Hub, or a name that fmpn models "
+                         "lists.") from error
     return f"{source}:{identifier}" if source else weights_source(name)
 
 

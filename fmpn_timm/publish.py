@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from . import zoo
 from .card import benchmark_results, model_card
 from .errors import InputError
-from .files import portable, whole, write_json
+from .files import partial_name, portable, whole, write_json
 from .hub import HTTP_ERROR, WEIGHTS, class_names, load_model, read_config, refuse_to_replace
 from .priors import MaskSet
 from .version import __version__
@@ -81,7 +81,7 @@ def publish(
     out = Path(out).resolve() if out else None
     if out:
         refuse_to_replace(out)
-    staged = out.with_name(f".{out.name}.partial") if out else Path(tempfile.mkdtemp(prefix="fmpn-publish-"))
+    staged = partial_name(out) if out else Path(tempfile.mkdtemp(prefix="fmpn-publish-"))
     kept = None
     try:
         try:

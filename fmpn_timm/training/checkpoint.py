@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fmpn_timm.errors import InputError
-from fmpn_timm.files import sha256
+from fmpn_timm.files import partial_name, sha256
 
 __all__ = ["Checkpoints"]
 
@@ -85,7 +85,7 @@ class Checkpoints:
             InputError: It cannot be written (a full disk, say), on all processes; those before stay as they are.
         """
         target = self.path(state["done"], state["batches"])
-        partial = self.folder / f".{target.name}.partial"
+        partial = partial_name(target)
 
         def start() -> None:
             shutil.rmtree(partial, ignore_errors=True)
