@@ -80,8 +80,7 @@ def prepare_faces(
     if shard_size < 1 or workers < 0:
         raise InputError(f"shard_size {shard_size}, workers {workers}: give at least one sample a shard, and 0 or more "
                          "workers.")
-    out, root = Path(out), None if root is None else str(Path(root))
-    split = stored_split(faces)
+    out, split = Path(out), stored_split(faces)
     recipe = aligner.recipe if aligner else faces.recipe
     everything = [(s, False) for s in faces.samples] + [(s, True) for s in faces.neutral]
     odd = next((s.source for s, _ in everything if not is_utf8(s.source)), None)
@@ -129,7 +128,8 @@ def _start(out: Path, split: str, entry: dict, faces: FaceSet, recipe: dict | No
     mine = {"dataset": faces.dataset, "classes": list(faces.classes), "recipe": recipe}
     if info is None or not info["splits"]:
         info = {**mine, "splits": {}}
-    differ = [f"another {k}" for k in mine if info[k] != mine[k]]
+    owns = {"dataset": "another data set", "classes": "other classes", "recipe": "another recipe"}
+    differ = [what for k, what in owns.items() if info[k] != mine[k]]
     there, kinds = info["splits"].get(split, entry), {"fingerprint": "samples", "options": "reader options"}
     differ += [f"other {what} of split {split}" for k, what in kinds.items() if there[k] != entry[k]]
     if differ:
@@ -162,7 +162,7 @@ def _write_shard(
         aligner: FaceAligner | None,
         recipe: str | None,
         folds: dict[str, int],
-        root: str | None,
+        root: str | Path | None,
 ) -> int:
     """Align a shard's faces and write them; what was skipped goes into the shard's own metadata."""
     import pyarrow as pa
