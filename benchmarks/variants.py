@@ -25,7 +25,7 @@ def asked_for(args: Sequence[str], option: str, known: Iterable[str], prog: str)
     own, others = parser.parse_known_args(args)
     names = own.names.split(",")
     if unknown := set(names) - set(known):
-        raise InputError(f"{option}: unknown {', '.join(sorted(unknown))}; choose of {', '.join(known)}.")
+        raise InputError(f"{option}: unknown {', '.join(sorted(unknown))}; choose from {', '.join(known)}.")
     return names, others
 
 

@@ -144,7 +144,7 @@ def cross_validate(
     known = get_args(get_type_hints(TrainConfig)["arm"])
     unknown = [arm for arm in arms if arm not in known]
     if unknown or not arms:
-        raise InputError(f"--arms: unknown arm {', '.join(unknown) or '(none)'}; choose of {', '.join(known)}.")
+        raise InputError(f"--arms: unknown arm {', '.join(unknown) or '(none)'}; choose from {', '.join(known)}.")
     if config.fold is not None:
         raise InputError(f"--fold {config.fold}: cross-validation takes --folds.")
     found = folds_of(config)
@@ -253,7 +253,7 @@ def _run_config(config: TrainConfig, arm: str, seed: int, fold: int) -> TrainCon
             text = text and text.replace(place, value)
         return text
 
-    name = f"{config.name}/{arm}/seed{seed}-fold{fold}"
+    name = _run_folder(Path(config.name), arm, seed, fold).as_posix()
     run = dataclasses.replace(config.of_arm(arm), name=name, seed=seed, fold=fold, resume="auto")
     return dataclasses.replace(run, init=fill(run.init), teacher=fill(run.teacher), priors=fill(run.priors))
 

@@ -201,6 +201,7 @@ class UnderWay:
     optimizer: AcceleratedOptimizer
     scheduler: LambdaLR
     ema: ModelEmaV3 | None
+    mix: BatchMix | None  # what mixes its faces with one another
     train_loader: DataLoader
     sampler: EpochSampler
     valid: FaceSet
@@ -226,7 +227,6 @@ class Run:
     elapsed: float = 0.0  # spent on the epoch under way before this start
     history: list[dict[str, Any]] = field(default_factory=list)
     evaluated: nn.Module | None = None  # what is evaluated: the model, or its moving average
-    mix: BatchMix | None = None  # what mixes the faces of the stage under way
     resumed_from: Path | None = None
 
     @cached_property
@@ -299,7 +299,7 @@ class Run:
         ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None
         self.evaluated = ema.module if ema else model
         mixed = stage.classifies and (config.mixup or config.cutmix)
-        self.mix = BatchMix(config.mixup, config.cutmix) if mixed else None
+        mix = BatchMix(config.mixup, config.cutmix) if mixed else None
 
         if self.resumed_from and (self.done, self.batches) > (before, 0):
             accelerator.load_state(str(self.resumed_from))
@@ -307,7 +307,7 @@ class Run:
             if ema:
                 self.checkpoints.load_evaluated(self.resumed_from, ema.module)
         return UnderWay(
-            stage, before, per_step, task, optimizer, scheduler, ema, train_loader, sampler, valid, valid_loader
+            stage, before, per_step, task, optimizer, scheduler, ema, mix, train_loader, sampler, valid, valid_loader
         )
 
     def _run_epoch(self, under_way: UnderWay, epoch: int) -> None:
@@ -402,8 +402,8 @@ class Run:
             set_seed(mix_seeds(config.seed, self.done, self.batches, accelerator.process_index))  # dropout, mixing
             if self.augment is not None:
                 batch = self.augment(batch)
-            if self.mix is not None:
-                batch = self.mix(batch)
+            if under_way.mix is not None:
+                batch = under_way.mix(batch)
             faces = batch["image"]
             if config.channels_last:
                 faces = faces.contiguous(memory_format=torch.channels_last)
@@ -558,12 +558,12 @@ class Run:
 
 
 def _create_optimizer(config: TrainConfig, stage: Stage) -> torch.optim.Optimizer:
-    optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     groups = [group for group in stage.groups if group["params"]]
     if config.optimizer == "sgd":
         # fused, an update that fp16 leaves out would leave the momentum uninitialised
         return torch.optim.SGD(groups, lr=stage.lr, momentum=config.beta1, fused=config.precision != "fp16")
-    return optimizers[config.optimizer](groups, lr=stage.lr, betas=(config.beta1, 0.999), fused=True)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=stage.lr, betas=(config.beta1, 0.999), fused=True)
 
 
 def _create_scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer, updates: int, epochs: int) -> LambdaLR:

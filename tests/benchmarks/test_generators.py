@@ -69,7 +69,7 @@ def test_a_report_trains_nothing(trained, tmp_path):
 
 def test_generators_are_trained_one_by_one(trained, tmp_path):
     args = [*DRAWN, "--output", str(tmp_path / "runs")]
-    with pytest.raises(InputError, match="unknown small; choose of lite, basis, paper"):
+    with pytest.raises(InputError, match="unknown small; choose from lite, basis, paper"):
         generators.compare_generators([*args, "--generators", "small"], tmp_path)
     with pytest.raises(InputError, match="leave --report out"):
         generators.compare_generators([*args, "--report"], tmp_path)

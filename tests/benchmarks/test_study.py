@@ -53,7 +53,7 @@ def test_one_thing_varies_at_a_time_and_gains_are_paired(trained, tmp_path):
 
 def test_variants_are_trained_one_by_one(trained, tmp_path):
     args = [*DRAWN, "--output", str(tmp_path / "runs"), "--variants"]
-    with pytest.raises(InputError, match="unknown third; choose of base, half, lambda-10"):
+    with pytest.raises(InputError, match="unknown third; choose from base, half, lambda-10"):
         study.study([*args, "third"], tmp_path / "study")
     with pytest.raises(InputError, match="name base in --variants"):
         study.study([*args, "half"], tmp_path / "study")

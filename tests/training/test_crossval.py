@@ -252,7 +252,7 @@ def test_a_data_set_with_splits_of_its_own_is_one_fold(config, trained, tmp_path
 @pytest.mark.parametrize(
     ("options", "arms", "folds", "message"),
     [
-        ({}, ["leg"], None, "--arms: unknown arm leg; choose of .*cnn"),
+        ({}, ["leg"], None, "--arms: unknown arm leg; choose from .*cnn"),
         ({}, [], None, "--arms"),
         ({}, ["cnn"], [3, 10, 11], "--folds 10, 11: protocol ten-folds of drawn has folds 0 to 9"),
         ({"fold": 3}, ["cnn"], None, "--fold 3: cross-validation takes --folds"),
