@@ -68,13 +68,13 @@ class Watch:
         self.left_out = 0  # updates in a row
         self.broken: dict[str, str] = {}
 
-    def check(self, title: str, losses: list[torch.Tensor], norm: torch.Tensor | None, seen: list[torch.Tensor]) -> int:
+    def check(self, title: str, losses: list[torch.Tensor], norm: torch.Tensor, seen: list[torch.Tensor]) -> int:
         """Look at an update before it is made.
 
         Args:
             title: Stage and epoch.
             losses: The losses of its steps on this process.
-            norm: Norm of its gradient, where it is known.
+            norm: Norm of its gradient.
             seen: The faces of each step on this process (2, B): index, and whether another stands in for it.
 
         Returns:
@@ -83,7 +83,6 @@ class Watch:
         Raises:
             InputError: The loss or the gradient is no good, or too many pictures are broken; on all processes.
         """
-        norm = losses[0].new_zeros(()) if norm is None else norm
         parts = (torch.stack(losses), norm[None], *torch.cat(seen, 1))
         told = torch.cat([part.float() for part in parts]).cpu()  # at once: each transfer has a GPU wait
         losses, (norm,), index, stand_in = (part.tolist() for part in told.split([len(part) for part in parts]))

@@ -89,7 +89,7 @@ class TestWatch:
         nines = tuple(replace(s, subject="9") for s in it.faces.samples[8:])
         it.faces = FaceSet("folder", "train", ("neutral", "fear"), nines[:1],
                            neutral=(replace(nines[1], expression="neutral"),))
-        it.check("neutral 1/1", [torch.tensor(1.0)], None, seen(0, stand_ins=(0,)))
+        it.check("neutral 1/1", [torch.tensor(1.0)], torch.tensor(0.5), seen(0, stand_ins=(0,)))
         assert it.skipped() == [{"source": "8.png", "reason": "9.png: broken picture. Fetch it again."}]
 
     def test_fp16_leaves_out_updates_of_infinite_gradients_but_says_the_norm_of_a_bad_loss(self, tmp_path):
@@ -114,9 +114,9 @@ class TestWatch:
 
     def test_too_many_broken_faces_end_the_run(self, tmp_path):
         it = watch(tmp_path, max_broken=0.15)
-        it.check("joint 1/1", [torch.tensor(1.0)], None, seen(2, stand_ins=(2,)))
+        it.check("joint 1/1", [torch.tensor(1.0)], torch.tensor(0.5), seen(2, stand_ins=(2,)))
         with pytest.raises(InputError, match="2 of 10 .*9.png: broken.*--max_broken 0.15.*skipped.json"):
-            it.check("joint 1/1", [torch.tensor(1.0)], None, seen(9, stand_ins=(9,)))
+            it.check("joint 1/1", [torch.tensor(1.0)], torch.tensor(0.5), seen(9, stand_ins=(9,)))
         assert len(it.skipped()) == 2
 
     @pytest.mark.parametrize(("losses", "norm"), [((1.0, float("nan")), 1.0), ((1.0, 1.0), float("inf"))])
@@ -130,4 +130,4 @@ class TestWatch:
     def test_a_signal_is_handed_on(self, tmp_path):
         it = watch(tmp_path)
         signal.raise_signal(signal.SIGTERM)
-        assert it.check("joint 1/1", [torch.tensor(1.0)], None, seen(0)) == signal.SIGTERM == it.asked()
+        assert it.check("joint 1/1", [torch.tensor(1.0)], torch.tensor(0.5), seen(0)) == signal.SIGTERM == it.asked()
