@@ -66,7 +66,7 @@ def run_app(
     if host not in LOCAL:
         print(f"warning: whoever reaches {host} can use this app without a password, and what they give it travels "
               "unencrypted.", file=sys.stderr)
-    with _endings(), served(predictor, model, host, port) as app, suppress(KeyboardInterrupt):
+    with _orderly_end(), served(predictor, model, host, port) as app, suppress(KeyboardInterrupt):
         print(f"{TITLE}: {app.local_url} (Ctrl-C ends it)", flush=True)
         threading.Event().wait()
 
@@ -100,8 +100,8 @@ def served(predictor: Predictor, name: str, host: str = "127.0.0.1", port: int |
         except OSError as error:
             if app.is_running:
                 raise
-            raise InputError(f"{host}, port {port}, cannot be listened at: another program may hold it. Give another "
-                             "--port.") from error
+            raise InputError(f"The app cannot listen at {host}, port {port}, which another program may hold: give "
+                             "another --port.") from error
         finally:
             app.close(verbose=False)
 
@@ -130,8 +130,7 @@ def create_app(predictor: Predictor, name: str, folder: Path) -> "gradio.Blocks"
     """
     gradio = _gradio()
     empty = _empty(predictor.masks)
-
-    progress = gradio.Progress()
+    progress = gradio.Progress()  # which gradio knows only as the default of an argument
 
     def look(path, neutral, progress=progress):
         if not path:
@@ -217,7 +216,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 @contextmanager
-def _endings() -> Iterator[None]:
+def _orderly_end() -> Iterator[None]:
     """Let the signals that would end the program at once end it in order, so that what it was given is deleted."""
     before = {}
     if threading.current_thread() is threading.main_thread():  # only there may handlers be set

@@ -27,6 +27,8 @@ LOW_SCORE = 0.8
 #: How far the tip of the nose lies before the eyes, in halves of the distance between them; of ICT FaceKit's mean head.
 NOSE_DEPTH = 1.18
 SHARPNESS_SIZE = 48
+#: Columns of rows.
+BOX, MEASURES = ("x1", "y1", "x2", "y2"), ("sharpness", "size", "yaw", "roll")
 
 
 @dataclass(frozen=True)
@@ -199,9 +201,6 @@ class PicturePrediction:
         ]
         unseen = [{**where, "track": track, "face": None, "reason": "not seen"} for track in self.gaps]
         return seen + unseen or [{**where, "track": None, "face": None, "reason": self.reason}]
-
-
-BOX, MEASURES = ("x1", "y1", "x2", "y2"), ("sharpness", "size", "yaw", "roll")
 
 
 def label_of(probabilities: Mapping[str, float], abstain: float | None) -> str:

@@ -213,8 +213,8 @@ def predict_sources(
 def _check(given: Sequence[str], outputs: Outputs, processes: int) -> None:
     """Refuse outputs that are there already, or would mix with what is read."""
     if outputs.resume and outputs.once and processes == 1:  # several go on with the files of their shares
-        raise InputError(f"{outputs.once[0]} appears when it is complete, and cannot be gone on with: leave --resume "
-                         "out, or write --csv or --json FILE.jsonl.")
+        raise InputError(f"--resume cannot go on with {outputs.once[0]}, which appears when it is complete: leave "
+                         "--resume out, or write --csv or --json FILE.jsonl.")
     for option, path in (("--csv", outputs.csv), ("--parquet", outputs.parquet)):
         if path == "-":
             raise InputError(f"{option} -: rows go to a file, name one; --json without a name prints them.")
@@ -362,7 +362,7 @@ class _Run:
     def _tracker(self) -> Tracker:
         return Tracker(self.watching.gap, self.watching.smooth, self.predictor.abstain)
 
-    def refuse_overwriting(self, sources: Iterable[Source]) -> None:
+    def refuse_overwriting(self, sources: Collection[Source]) -> None:
         """Refuse folders in which a drawing or mask would take the place of an input, or of another's.
 
         Raises:
@@ -370,7 +370,6 @@ class _Run:
         """
         if self.outputs.draw is None and self.outputs.masks is None:
             return
-        sources = list(sources)
         read = {os.path.realpath(source.path) for source in sources if source.kind != "camera"}
         taken = {}
         for source in sources:

@@ -246,14 +246,14 @@ def _decoded(av: Any, container: Any) -> Iterator[VideoFrame]:
     number, now, shown, problem, late = 0, -usual, usual, "", False
     try:
         for frame in container.decode(stream):
-            time = now + usual if frame.pts is None else max(float(frame.pts * frame.time_base) - start, 0.0)
-            behind = bool(number and time < now)
+            due = now + usual if frame.pts is None else max(float(frame.pts * frame.time_base) - start, 0.0)
+            behind = bool(number and due < now)
             if behind:  # one frame alone a damaged film shows out of its order
                 if late:  # recordings that were joined: the clock of each begins again
-                    start -= now + usual / 2 - time
-                time = now + usual / 2
+                    start -= now + usual / 2 - due
+                due = now + usual / 2
             late = behind
-            now, shown = time, max(float((frame.duration or 0) * (frame.time_base or 0)), usual)
+            now, shown = due, max(float((frame.duration or 0) * (frame.time_base or 0)), usual)
             yield VideoFrame(number, now, _upright(frame, aspect))
             number += 1
     except (av.error.FFmpegError, ValueError) as error:

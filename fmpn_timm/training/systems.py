@@ -263,7 +263,8 @@ def _say_size(name: str, size: int, initial: nn.Module) -> None:
     """Say that a model of expressions is trained on at another size than its own."""
     cfg = initial.pretrained_cfg
     if cfg.get("label_names") and cfg["input_size"][-1] != size and PartialState().is_main_process:
-        print(f"--init {name} is of {cfg['input_size'][-1]} pixels, and --size {size} of this run.", file=sys.stderr)
+        print(f"--init {name} was trained at {cfg['input_size'][-1]} pixels, and this run is at --size {size}.",
+              file=sys.stderr)
 
 
 def _load_backbone(backbone: nn.Module, initial: nn.Module, by_angles: bool) -> None:

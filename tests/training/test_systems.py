@@ -102,7 +102,7 @@ def test_another_size_than_that_of_the_initial_weights_is_said(config, teacher, 
     config = dataclasses.replace(config, arm="cnn", init=teacher)
     for size, said in ((32, False), (48, True)):
         create_model(dataclasses.replace(config, size=size), CLASSES, None)
-        assert ("is of 32 pixels, and --size 48 of this run" in capsys.readouterr().err) == said
+        assert ("was trained at 32 pixels, and this run is at --size 48" in capsys.readouterr().err) == said
 
 
 @pytest.mark.parametrize("arm", ["cnn", "fmpn", "derl"])
