@@ -7,8 +7,6 @@ displacements of features (face units at full activation), skin folds (``_FOLDS`
 channel holds two values, one per side of the picture, so that one-sided expressions need no code of their own.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -219,7 +217,7 @@ def _channels(activation: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _activation(
-    person: _Person, expression: str, intensity: tuple[float, float], rng: np.random.Generator
+        person: _Person, expression: str, intensity: tuple[float, float], rng: np.random.Generator
 ) -> dict[int, np.ndarray]:
     """Activate the units of ``expression`` on top of the resting face, each with its own strength and asymmetry."""
     strength = rng.uniform(*intensity)
@@ -555,17 +553,17 @@ def _photograph(image: np.ndarray, light: float, noise: float, rng: np.random.Ge
 
 
 def draw_face(
-    subject: int,
-    expression: str = "neutral",
-    *,
-    take: int = 0,
-    size: int = 96,
-    seed: int = 0,
-    intensity: float | tuple[float, float] = (0.6, 1.0),
-    pose: float = 1.0,
-    noise: float = 1.0,
-    occlusion: float = 0.0,
-    light: float = 1.0,
+        subject: int,
+        expression: str = "neutral",
+        *,
+        take: int = 0,
+        size: int = 96,
+        seed: int = 0,
+        intensity: float | tuple[float, float] = (0.6, 1.0),
+        pose: float = 1.0,
+        noise: float = 1.0,
+        occlusion: float = 0.0,
+        light: float = 1.0,
 ) -> DrawnFace:
     """Draw one face; on one installation, the same arguments give the same bits.
 

@@ -148,6 +148,11 @@ def _colored(recipe: Recipe, picture: Callable[[], np.ndarray]) -> np.ndarray:
     return recipe.colored(picture())
 
 
+def relative_source(source: str, root: str | Path | None) -> str:
+    """A sample's source relative to the folder of its data set, so that no file names a machine's folders."""
+    return source if root is None else source.removeprefix(f"{str(Path(root)).rstrip('/')}/")
+
+
 def read_picture(path: str | Path) -> np.ndarray:
     """Read a picture file as RGB uint8 (H, W, 3), see ``decode_picture``.
 
@@ -160,11 +165,6 @@ def read_picture(path: str | Path) -> np.ndarray:
         return decode_picture(path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def relative_source(source: str, root: str | Path | None) -> str:
-    """A sample's source relative to the folder of its data set, so that no file names a machine's folders."""
-    return source if root is None else source.removeprefix(f"{str(Path(root)).rstrip('/')}/")
 
 
 def decode_picture(file: str | Path | BinaryIO | Image.Image) -> np.ndarray:
