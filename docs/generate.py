@@ -12,6 +12,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from fmpn_timm.cli import command_parser, crossval_parser
+from fmpn_timm.markdown import markdown_table
 from fmpn_timm.training.config import CONFIGS, TrainConfig, config_names
 
 PAGE = Path(__file__).resolve().parent / "cli.md"
@@ -49,8 +50,8 @@ def commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, 
 def options_table(parser: argparse.ArgumentParser) -> str:
     """Arguments and options as a Markdown table; empty if there are none."""
     actions = [a for a in parser._actions if not isinstance(a, argparse._HelpAction)]
-    rows = [f"| {_cell(_called(action))} | {_cell(action.help or '')} |" for action in actions]
-    return "\n".join(["| option | what |", "|---|---|", *rows]) if rows else ""
+    rows = [[_cell(_called(action)), _cell(action.help or "")] for action in actions]
+    return markdown_table(["option", "what"], rows) if rows else ""
 
 
 def configurations_table() -> str:
@@ -59,8 +60,8 @@ def configurations_table() -> str:
     for name in config_names():
         lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         text = " ".join(line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
-        rows.append(f"| `{name}` | {_cell(re.split(r'(?<=[.:]) ', text)[0].rstrip('.:'))} |")
-    return "\n".join(["| configuration | what |", "|---|---|", *rows])
+        rows.append([f"`{name}`", _cell(re.split(r"(?<=[.:]) ", text)[0].rstrip(".:"))])
+    return markdown_table(["configuration", "what"], rows)
 
 
 def config_table() -> str:
@@ -72,8 +73,8 @@ def config_table() -> str:
     for field in fields(TrainConfig):
         default = field.default_factory() if field.default is MISSING else field.default
         shown = "" if default in (None, {}) else f"`{json.dumps(default) if isinstance(default, bool) else default}`"
-        rows.append(f"| `--{field.name}` | {shown} | {_cell(helps[field.name].replace('``', '`'))} |")
-    return "\n".join(["| option | default | what |", "|---|---|---|", *rows])
+        rows.append([f"`--{field.name}`", shown, _cell(helps[field.name].replace("``", "`"))])
+    return markdown_table(["option", "default", "what"], rows)
 
 
 def _called(action: argparse.Action) -> str:
