@@ -72,7 +72,7 @@ def read_predictions(path: str | Path) -> Predictions:
     """
     path = Path(path)
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
         classes = tuple(header[len(COLUMNS):])
         if header[:len(COLUMNS)] != COLUMNS or not rows:

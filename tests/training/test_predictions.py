@@ -1,5 +1,6 @@
 """Tests of the table of predictions."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 
 from fmpn_timm.data.samples import FaceSet, Sample
 from fmpn_timm.errors import InputError
+from fmpn_timm.files import write_text
+from fmpn_timm.training import predictions
 from fmpn_timm.training.predictions import predictions_csv, read_predictions
 
 CLASSES = ("happiness", "fear")
@@ -27,6 +30,14 @@ def test_what_is_written_is_read_again(faces, tmp_path):
     assert said.subjects == ("S1", "c.png")  # nobody knows who the second is: it counts as someone of its own
     assert said.labels.tolist() == [1, 0] and said.predicted.tolist() == [1, 1]
     torch.testing.assert_close(said.probabilities, logits.softmax(1), rtol=1e-5, atol=0)
+
+
+def test_sources_are_read_whatever_the_locale(tmp_path, monkeypatch):
+    """That of Windows, say, which is not the UTF-8 of the file."""
+    monkeypatch.setattr(predictions, "open", partial(open, encoding="ascii"), raising=False)
+    faces = FaceSet("folder", "test", CLASSES, (Sample("Zoë.png", None, "fear"),))
+    write_text(tmp_path / "predictions.csv", predictions_csv(faces, torch.zeros(1, 2), torch.tensor([1]), CLASSES))
+    assert read_predictions(tmp_path / "predictions.csv").sources == ("Zoë.png",)
 
 
 @pytest.mark.parametrize("root", ["./set", "set//", "set"])
