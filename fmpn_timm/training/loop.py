@@ -73,15 +73,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         KeyboardInterrupt: Ctrl-C; a checkpoint is written.
         SystemExit: SIGTERM; a checkpoint is written, and the status is 143.
     """
-    config = config.of_arm(config.arm)
-    if config.batch_size % config.accumulate:
-        raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
-    if config.epochs == 0:
-        if config.init is None:
-            raise InputError("--epochs 0 reports on weights as they are: name them with --init, or train for some.")
-        config = dataclasses.replace(config, mask_epochs=0)
-    if config.size > config.load_size:
-        raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise it.")
+    config = _checked(config.of_arm(config.arm))
     accelerator = create_accelerator(
         config.timeout,
         mixed_precision=config.precision,
@@ -127,6 +119,19 @@ def train(config: TrainConfig) -> dict[str, Any]:
         ) from error
     accelerator.end_training()
     return summary
+
+
+def _checked(config: TrainConfig) -> TrainConfig:
+    """The configuration of an arm, whose options go together; without epochs it has no stage 1 either."""
+    if config.batch_size % config.accumulate:
+        raise InputError(f"--batch_size {config.batch_size} must be a multiple of --accumulate {config.accumulate}.")
+    if config.size > config.load_size:
+        raise InputError(f"--size {config.size} cannot be cropped from --load_size {config.load_size}: raise that.")
+    if config.epochs:
+        return config
+    if config.init is None:
+        raise InputError("--epochs 0 reports on weights as they are: name them with --init, or train for some.")
+    return dataclasses.replace(config, mask_epochs=0)
 
 
 def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) -> dict[str, Any]:
