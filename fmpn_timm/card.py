@@ -107,7 +107,7 @@ def model_card(
     title = f"# {repo_id.split('/')[-1]}\n\n{_introduction(config, summary)}"
     body = [title, *(section(repo_id, config, summary, files) for section in sections),
             _licence(summary, license), _citation(config)]
-    data = _metadata(repo_id, config, summary, license)
+    data = _metadata(repo_id, summary, license)
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(text for text in body if text) + "\n"))
 
 
@@ -164,7 +164,7 @@ def _differences(config: dict[str, Any], other: TrainConfig) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in INDIFFERENT and k in named and v != named[k]}
 
 
-def _metadata(repo_id: str, config: dict, summary: dict, license: str | None) -> ModelCardData:
+def _metadata(repo_id: str, summary: dict, license: str | None) -> ModelCardData:
     dataset, names = summary.get("data", {}).get("dataset"), datasets(summary)
     named = {}
     if license is None:

@@ -117,8 +117,8 @@ def publish_all(private: bool = False, dry_run: bool = False) -> list[Publicatio
         arch = name.split(".", 1)[0]
         if not repo_id:
             raise InputError(
-                f'hub/{name} is not declared: add the line "{name}": _cfg("<backbone>", hf_hub_id="<owner>/{name}") to '
-                f"default_cfgs, in the file of {arch} in fmpn_timm/models."
+                f'hub/{name} is not declared: add the line "{name}": fmpn_cfg("<backbone>", hf_hub_id="<owner>/{name}")'
+                f" (of other systems _cfg(...)) to default_cfgs, in the file of {arch} in fmpn_timm/models."
             )
         if read_config(config)["architecture"] != arch:
             raise InputError(f"{config} is of another architecture than {arch}: name the folder <arch>.<tag>.")

@@ -25,7 +25,6 @@ DATA = {
     "tfd": ("TFD", None, RESEARCH),
 }
 
-
 #: What is said of weights that were trained on data of ours alone.
 FREE = "The weights are MIT."
 

@@ -179,7 +179,7 @@ def _read_cache(path: Path) -> IctModel:
 
 def _write_cache(model: IctModel, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several processes may write at once
     arrays = {name: np.ascontiguousarray(value) for name, value in vars(model).items() if name != "names"}
     try:
         save_file(arrays, partial, metadata={"names": json.dumps(model.names)})

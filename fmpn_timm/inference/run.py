@@ -326,11 +326,11 @@ class _Run:
                 source = sources[name]
                 if source.kind != "picture":
                     shown = follow(shown, self._tracker())
+                neutral = neutrals.pop(name, {}) if self.neutral is FIND else self.neutral
                 with ExitStack() as stack:
                     drawings = self._drawings(stack, source)
                     for prediction, picture in shown:
-                        if self.neutral is not None:
-                            neutral = neutrals.get(name, {}) if self.neutral is FIND else self.neutral
+                        if neutral is not None:
                             prediction = with_comparisons(prediction, neutral, self.predictor.recipe.frame)
                         # pictures first: what has rows is not looked at again by --resume
                         for drawing in drawings:
@@ -344,7 +344,6 @@ class _Run:
                         counts.add(rows)
                         if prediction.frame is not None and prediction.frame % 25 == 0:
                             bar.set_postfix_str(f"{prediction.time:.0f} s")
-                neutrals.pop(name, None)
                 bar.update()
 
     def _frames(self, todo: Sequence[Source], neutrals: dict[str, dict[int, np.ndarray | None]]) -> Iterator[Frame]:

@@ -24,7 +24,6 @@ from .processes import create_accelerator
 
 __all__ = ["Answers", "answer", "evaluate", "gathered", "joined", "leave_out_broken", "mean_masks", "predict"]
 
-
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
