@@ -415,7 +415,8 @@ def _loss(config: TrainConfig, model: nn.Module) -> nn.Module:
 
 def _groups(config: TrainConfig, module: nn.Module, lr: float, exempt: set[str] | tuple = ()) -> list[dict[str, Any]]:
     """Parameter groups of a module; biases and norms without weight decay."""
-    return [dict(group, lr=lr) for group in param_groups_weight_decay(module, config.weight_decay, exempt)]
+    groups = param_groups_weight_decay(module, config.weight_decay, no_weight_decay_list=exempt)
+    return [dict(group, lr=lr) for group in groups]
 
 
 def _backbone_groups(config: TrainConfig, backbone: nn.Module, lr: float) -> list[dict[str, Any]]:
