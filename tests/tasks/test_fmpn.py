@@ -38,11 +38,11 @@ def test_mask_task_reaches_the_generator_alone(model, batch):
     assert with_gradient == {"mask_generator"}
 
 
-@pytest.mark.parametrize("weights", [(0.1, 1.0), (2.0, 0.5)])
-def test_joint_task_is_equation_5(model, batch, weights):
+@pytest.mark.parametrize(("given", "weights"), [((), (0.1, 1.0)), ((2.0, 0.5), (2.0, 0.5))])
+def test_joint_task_is_equation_5(model, batch, given, weights):
     model.eval()
     mask_weight, class_weight = weights
-    result = FMPNTask(model, mask_weight, class_weight)(batch["image"], batch)
+    result = FMPNTask(model, *given)(batch["image"], batch)
     output = model.forward_motion(batch["image"])
     mask_loss = F.mse_loss(output.motion_mask, batch["mask"])
     class_loss = -(batch["target"] * output.logits.log_softmax(1)).sum(1).mean()
