@@ -20,8 +20,8 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.hub import results_of
 from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet
-from fmpn_timm.tasks import FMPNTask, MaskTask
-from fmpn_timm.training import TrainConfig, loop, train
+from fmpn_timm.tasks import FMPNTask, MaskTask, mask_error
+from fmpn_timm.training import TrainConfig, loop, systems, train
 from fmpn_timm.training.evaluation import evaluate
 from fmpn_timm.training.metrics import summarize
 from tests.training.runs import train_until, watch_stages
@@ -110,7 +110,12 @@ def test_gradient_checkpointing_learns_from_the_same_losses(config, capsys):
     assert "warning: DLA has no gradient checkpointing; it trains without" in capsys.readouterr().err
 
 
-def test_stage_one_lowers_the_mask_loss(config):
+def test_stage_one_lowers_the_mask_loss(config, monkeypatch):
+    def error(model, batch):
+        assert not model.training  # or else the validation faces move its statistics
+        return mask_error(model, batch)
+
+    monkeypatch.setattr(systems, "mask_error", error)
     config = dataclasses.replace(config, mask_epochs=6, epochs=1, ema=0.0, mask_lr=3e-3)
     train(config)
     rows = (config.folder / "summary.csv").read_text().splitlines()
@@ -487,6 +492,9 @@ def test_both_stages_are_the_plain_loop_on_the_same_batches(config, monkeypatch)
     monkeypatch.setattr(loop, "create_model", created)
     for task, batches in seen.items():
         def forward(self, input, target, batches=batches, forward=task.forward):
+            learning = {name.split(".")[0] for name, p in self.model.named_parameters() if p.requires_grad}
+            parts = ("mask_generator",) if isinstance(self, MaskTask) else ("mask_generator", "fusion", "backbone")
+            assert learning == set(parts)
             batches.append((input, target["target"], target["mask"]))
             return forward(self, input, target)
 
