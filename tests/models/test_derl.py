@@ -6,6 +6,7 @@ import json
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from timm.models import group_parameters
 from timm.optim import param_groups_layer_decay
 from torch import nn
@@ -76,6 +77,48 @@ def test_config_leaves_faces_as_they_are_and_names_all_classifiers():
 
 
 # The network
+
+
+@torch.inference_mode()
+def test_generator_is_its_layers(model):
+    generator, grey = model.generator, faces(chans=1)
+    x, encoded = 2 * grey - 1, []
+    for n, (conv, *norm, _) in enumerate(generator.encoder):
+        assert len(norm) == (n > 0)
+        x = F.conv2d(x, conv.weight, conv.bias, stride=2, padding=1)
+        x = F.leaky_relu(norm[0](x) if norm else x, 0.2)
+        encoded.append(x)
+    for n, layer in enumerate((*generator.decoder, [generator.to_face])):
+        if generator.unet and n:
+            x = torch.cat([x, encoded[4 - n]], 1)
+        x = F.conv_transpose2d(x, layer[0].weight, layer[0].bias, stride=2, padding=1)
+        x = layer[1](x).relu() if n < 4 else x.tanh()
+    torch.testing.assert_close(generator(grey), x)
+
+
+@torch.inference_mode()
+def test_discriminator_is_its_layers():
+    torch.manual_seed(0)
+    network, face, neutral = Discriminator(2).eval(), *faces(64, 1, batch=4).split(2)
+    x = torch.cat([face, neutral], 1)
+    for n, ((conv, *norm, _), stride) in enumerate(zip(network.layers[:4], (2, 2, 2, 1), strict=True)):
+        assert len(norm) == (n > 0)
+        x = F.conv2d(x, conv.weight, conv.bias, stride, padding=1)
+        x = F.leaky_relu(norm[0](x) if norm else x, 0.2)
+    last = network.layers[4]
+    torch.testing.assert_close(network(face, neutral), F.conv2d(x, last.weight, last.bias, padding=1))
+
+
+@torch.inference_mode()
+def test_local_network_halves_by_its_largest_values(model):
+    """Convolution, batch norm, ReLU at each size down to 4 x 4, with max pooling between."""
+    net, x = model.local[0], model._pairs(faces())[0][0]
+    blocks = [layer for layer in net.convs if not isinstance(layer, nn.MaxPool2d)]
+    for n, block in enumerate(blocks):
+        x = F.max_pool2d(x, 2) if n else x
+        x = block.norm(F.conv2d(x, block.conv.weight, padding=1)).relu()
+    assert x.shape[2:] == (4, 4)
+    torch.testing.assert_close(net.convs(model._pairs(faces())[0][0]), x)
 
 
 @torch.inference_mode()

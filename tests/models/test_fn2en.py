@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from fmpn_timm.models import FN2EN
@@ -37,6 +38,19 @@ def test_nothing_is_averaged_at_the_published_size():
     pool = timm.create_model("fn2en", device="meta").pool
     x = torch.rand(1, 2, 7, 7)
     assert torch.equal(pool(x), x)
+
+
+@torch.inference_mode()
+def test_network_is_its_layers():
+    torch.manual_seed(0)
+    model, faces = timm.create_model("fn2en", pools=3, hidden_size=8, drop_rate=1.0).eval(), torch.randn(2, 3, 48, 48)
+    x = faces
+    for n, block in enumerate(model.trunk):
+        x = F.conv2d(x, block.conv.weight, block.conv.bias, padding=1 if n < 5 else 0).relu()
+        x = F.max_pool2d(x, 3, stride=2, ceil_mode=True) if n < 3 else x
+    embeddings = model.hidden(F.adaptive_avg_pool2d(x, 7).flatten(1)).relu()
+    torch.testing.assert_close(model(faces), model.fc(embeddings))
+    assert embeddings.any() and not model.train().forward_head(x, pre_logits=True).any()  # dropped
 
 
 @pytest.mark.parametrize(("pools", "size", "map_size"), [(5, 48, 1), (3, 48, 6), (5, 112, 3), (4, 112, 7), (1, 9, 4)])

@@ -1,13 +1,16 @@
 """Tests of the mask generators of our own: shapes, cost, what they can learn, and the names that use them."""
 
 import json
+import math
 
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from fmpn_timm.models import FMPN, BasisMaskGenerator, LiteMaskGenerator, MaskGenerator
+from fmpn_timm.models.lite_generator import SeparableBlock
 from tests.models.test_fmpn import BACKBONES, faces
 
 KINDS = {"lite": LiteMaskGenerator, "basis": BasisMaskGenerator}
@@ -36,10 +39,40 @@ def test_mask_has_the_face_s_type(kind, dtype):
     assert kind(4, 1, 2).to(dtype)(torch.rand(2, 1, 32, 32, dtype=dtype)).dtype == dtype
 
 
+@torch.no_grad()
+def test_lite_mask_is_its_layers():
+    def enlarged(x, to):
+        return F.interpolate(x, to.shape[2:], mode="bilinear", align_corners=False)
+
+    torch.manual_seed(0)
+    lite, grey = LiteMaskGenerator(4, 1, 2), torch.rand(4, 1, 32, 32)
+    torch.nn.init.normal_(lite.head.weight)
+    for _ in range(20):
+        lite(grey)  # batch norm statistics
+    high, middle, low = lite.eval().encoder(grey)
+    low = low + lite.context(F.adaptive_avg_pool2d(low, 1))
+    middle = middle + enlarged(lite.up_low(low), middle)
+    high = high + enlarged(lite.up_middle(middle), high)
+    mask = enlarged(lite.head(lite.refine(high)), grey).sigmoid()
+    assert mask.std() > 0.01
+    torch.testing.assert_close(lite(grey), mask)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("train", [False, True])
+def test_separable_block_is_its_layers(train):
+    torch.manual_seed(0)
+    block, x = SeparableBlock(4, 4).train(train), torch.randn(2, 4, 9, 9)
+    expected = x + block.pointwise(block.norm(F.conv2d(x, block.depthwise.weight, padding=2, groups=4)))
+    torch.testing.assert_close(block(x), expected)
+
+
 def test_the_small_model_takes_each_generator():
     for generator in ("paper", "lite", "basis"):
         model = timm.create_model("fmpn_lite_resnet18_small", generator=generator, generator_width=4)
         assert model(torch.rand(1, 3, 48, 48)).shape == (1, 7)
+    eight = timm.create_model("fmpn_lite_resnet18_small", generator="basis", generator_width=4, num_classes=8)
+    assert len(eight.mask_generator.masks) == 8  # one of each class
 
 
 def test_it_costs_less_than_a_five_hundredth_of_the_paper_s(kind):
@@ -118,9 +151,34 @@ def test_it_starts_with_the_mixture_itself(basis):
 @torch.no_grad()
 def test_geometry_moves_the_mask(basis):
     certain(basis, 1)
+    grey = torch.rand(1, 1, 16, 16)
+    there = basis(grey)[0, 0]
     basis.geometry.bias[2] = 0.5  # a quarter of the width: the sampling grid spans -1 to 1
-    mask = basis(torch.rand(1, 1, 16, 16))[0, 0]
+    mask = basis(grey)[0, 0]
     assert mask[:, :3].max() < 0.03 and mask[:, 5:11].min() > 0.97
+    assert mask[:, 13:].max() < 0.03  # nothing moves in from beyond
+    for turn, expected in ((math.pi / 2, there.rot90()), (math.pi, there.rot90(2))):
+        basis.geometry.bias.copy_(torch.tensor([0.0, turn, 0.0, 0.0]))
+        torch.testing.assert_close(basis(grey)[0, 0], expected, rtol=0, atol=1e-3)
+    basis.geometry.bias.copy_(torch.tensor([math.log(2), 0.0, 0.0, 0.0]))  # seen from twice as far
+    mask = basis(grey)[0, 0]
+    assert mask[5:11, 9:11].min() > 0.97 and mask[:, 13:].max() < 0.03 and mask[:3].max() < 0.03
+
+
+@torch.no_grad()
+def test_correction_is_added_to_the_logits_of_the_mask(basis):
+    basis.mixture[-1].weight.zero_()
+    basis.mixture[-1].bias.zero_()  # 0.5 all over
+    basis.maps[0], basis.maps[1] = 1.0, -3.0
+    basis.correction.bias.copy_(torch.tensor([2.0, 0.5]))
+    expected = torch.tensor(2.0 - 1.5).sigmoid().expand(16, 16)
+    torch.testing.assert_close(basis(torch.rand(1, 1, 16, 16))[0, 0], expected)
+
+
+def test_masks_are_made_smaller_without_aliasing(basis):
+    chequered = (torch.arange(64)[:, None] + torch.arange(64)) % 2
+    basis.set_masks(chequered.expand(2, 64, 64))
+    torch.testing.assert_close(basis.masks, torch.full((2, 16, 16), 0.5), rtol=0, atol=0.01)
 
 
 def test_masks_are_saved_with_the_weights(basis):

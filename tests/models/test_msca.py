@@ -99,7 +99,7 @@ def test_attention_is_its_equation():
     torch.manual_seed(0)
     attention, x = ChannelAttention(5), torch.randn(2, 5, 3, 4)
     q, k, v = (F.conv2d(x, w).flatten(2) for w in attention.qkv.weight.chunk(3))
-    assert torch.equal(attention(x), x)  # gamma starts at 0
+    assert torch.equal(attention(x), x) and attention.tau.item() == 10  # gamma starts at 0
     attention.gamma.fill_(0.7)
     attention.tau.fill_(3.0)
     a = torch.stack([torch.stack([torch.stack([3 * F.cosine_similarity(q[n, i], k[n, j], dim=0) for j in range(5)])
@@ -143,6 +143,12 @@ def test_sizes_can_be_chosen():
     assert len(model.branches) == 2 and model.attention.gamma.shape == (1,)
     assert model.eval().forward_features(torch.rand(1, 3, 64, 64)).shape == (1, 10, 3, 3)
     assert model.get_classifier().scale == 30 and model.get_classifier().in_features == 10
+
+
+def test_embeddings_are_dropped_in_training_alone():
+    model, x = create_model("msca", backbone="test_resnet", drop_rate=1.0, **SMALL), torch.rand(2, 3, 64, 64)
+    assert not model.forward_head(model.forward_features(x), pre_logits=True).any()
+    assert model.eval().forward_head(model.forward_features(x), pre_logits=True).any()
 
 
 @torch.inference_mode()

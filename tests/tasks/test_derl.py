@@ -28,8 +28,9 @@ def with_gradient(module: torch.nn.Module) -> set[str]:
     return {name.split(".")[0] for name, p in module.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-def test_deexpression_losses_are_the_papers(model, batch):
-    task = DeexpressionTask(model, l1_weight=7.0, width=2).eval()  # evaluation mode: batch norm counts no batches
+@pytest.mark.parametrize(("options", "theta"), [({}, 100.0), ({"l1_weight": 7.0}, 7.0)])
+def test_deexpression_losses_are_the_papers(model, batch, options, theta):
+    task = DeexpressionTask(model, width=2, **options).eval()  # evaluation mode: batch norm counts no batches
     assert task.discriminator.layers[0][0].out_channels == 2
     result = task(batch["image"], batch)
     face, neutral, generated = (2 * x - 1 for x in (grey(batch["image"]), grey(batch["neutral"]), result["output"]))
@@ -37,7 +38,7 @@ def test_deexpression_losses_are_the_papers(model, batch):
     torch.testing.assert_close(result["discriminator_loss"], -real.log().mean() - (1 - fake).log().mean())
     torch.testing.assert_close(result["adversarial_loss"], -fake.log().mean())
     torch.testing.assert_close(result["l1_loss"], (neutral - generated).abs().mean())
-    parts = result["discriminator_loss"] + result["adversarial_loss"] + 7.0 * result["l1_loss"]
+    parts = result["discriminator_loss"] + result["adversarial_loss"] + theta * result["l1_loss"]
     torch.testing.assert_close(result["loss"], parts)
     torch.testing.assert_close(result["output"], model.neutral(batch["image"]))
 
@@ -72,9 +73,9 @@ def test_neutral_error_is_per_face(model, batch):
     torch.testing.assert_close(errors, expected)
 
 
-@pytest.mark.parametrize("weights", [(0.5, 1.0), (2.0, 0.25)])
-def test_residue_loss_is_the_weighted_sum_of_five(model, batch, weights):
-    task = ResidueTask(model, *weights).eval()
+@pytest.mark.parametrize(("given", "weights"), [((), (0.5, 1.0)), ((2.0, 0.25), (2.0, 0.25))])
+def test_residue_loss_is_the_weighted_sum_of_five(model, batch, given, weights):
+    task = ResidueTask(model, *given).eval()
     result = task(batch["image"], batch)
     output = model.forward_residue(batch["image"])
     losses = [-(batch["target"] * logits.log_softmax(1)).sum(1).mean()

@@ -5,7 +5,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from fmpn_timm.tasks import FMPNTask, MaskTask, mask_error
+from fmpn_timm.tasks import FMPNTask, MaskTask, create_loss, mask_error
 
 
 @pytest.fixture
@@ -38,17 +38,32 @@ def test_mask_task_reaches_the_generator_alone(model, batch):
     assert with_gradient == {"mask_generator"}
 
 
-@pytest.mark.parametrize("weights", [(0.1, 1.0), (2.0, 0.5)])
-def test_joint_task_is_equation_5(model, batch, weights):
+@pytest.mark.parametrize(("given", "weights"), [((), (0.1, 1.0)), ((2.0, 0.5), (2.0, 0.5))])
+def test_joint_task_is_equation_5(model, batch, given, weights):
     model.eval()
     mask_weight, class_weight = weights
-    result = FMPNTask(model, mask_weight, class_weight)(batch["image"], batch)
+    result = FMPNTask(model, *given)(batch["image"], batch)
     output = model.forward_motion(batch["image"])
     mask_loss = F.mse_loss(output.motion_mask, batch["mask"])
     class_loss = -(batch["target"] * output.logits.log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(result["loss"], mask_weight * mask_loss + class_weight * class_loss)
     torch.testing.assert_close(result["mask_loss"], mask_loss)
     torch.testing.assert_close(result["class_loss"], class_loss)
+
+
+def test_a_loss_of_angles_takes_the_place_of_cross_entropy(batch):
+    torch.manual_seed(0)
+    model = timm.create_model("fmpn", backbone="test_resnet", generator_width=4, generator_blocks=1, num_classes=3,
+                              fusion_init="face", cosine_head=True).eval()
+    loss = create_loss("center_cosine", model.get_classifier())
+    result = FMPNTask(model, 2.0, 0.5, loss=loss)(batch["image"], batch)
+    embeddings = model.forward_head(model.forward_features(batch["image"]), pre_logits=True)
+    class_loss = loss(None, embeddings, model.get_classifier().weight, batch["target"])
+    expected = 2.0 * F.mse_loss(model.motion_mask(batch["image"]), batch["mask"]) + 0.5 * class_loss
+    parameters = list(model.parameters())
+    torch.testing.assert_close(result["loss"], expected)
+    torch.testing.assert_close(torch.autograd.grad(result["loss"], parameters),
+                               torch.autograd.grad(expected, parameters), rtol=1e-3, atol=1e-5)
 
 
 def test_without_the_prior_no_mask_is_needed(model, batch):

@@ -108,6 +108,7 @@ def test_separation_is_zero_at_the_simplex_and_nowhere_nearer(number):
 
 
 def test_center_loss_and_its_centres():
+    assert (CenterLoss(3, 2).weight, CenterLoss(3, 2).rate) == (0.003, 0.5)  # the paper's
     loss = CenterLoss(num_classes=3, embed_dim=2, weight=0.1, rate=0.5)
     embeddings = torch.tensor([[2.0, 0.0], [4.0, 0.0], [0.0, 6.0]], requires_grad=True)
     target, logits = one_hot([0, 0, 1], 3), torch.zeros(3, 3)

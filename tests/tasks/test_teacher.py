@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fmpn_timm.tasks import ClassificationTask, Distillation, FMPNTask, Teacher
+from fmpn_timm.tasks import ClassificationTask, Distillation, FMPNTask, Teacher, create_loss
 
 
 def classifier(seed: int = 0, **kwargs) -> nn.Module:
@@ -72,14 +72,16 @@ def test_teacher_stays_as_it_is_and_is_part_of_nothing(student, faces):
     assert {p.device.type for p in (*network.parameters(), *network.buffers())} == {"meta"}
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "center"])
 @pytest.mark.parametrize("arm", ["cnn", "fmpn"])
-def test_loss_is_that_of_the_mixed_targets(faces, arm):
+def test_loss_is_that_of_the_mixed_targets(faces, arm, loss):
     torch.manual_seed(4)
     if arm == "cnn":
         model, kind, options = classifier(5), ClassificationTask, {}
     else:
         model = timm.create_model("fmpn_lite", backbone="test_resnet", num_classes=3).eval()
         kind, options = FMPNTask, {"mask_weight": 0.0}
+    options["loss"] = create_loss(loss, model.get_classifier()).eval()
     distillation = Distillation([Teacher(classifier(), model)], 0.5)
     target = {"target": torch.eye(3)[:2]}
     taught = kind(model, distillation=distillation, **options)(faces, target)["loss"]

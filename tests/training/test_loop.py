@@ -1,15 +1,18 @@
 """Tests of whole runs, on a handful of drawn faces and a tiny backbone."""
 
+import copy
 import csv
 import dataclasses
 import errno
 import json
+import math
 import resource
 import signal
 
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 
 from fmpn_timm.data import folds
 from fmpn_timm.data.readers import read_faces
@@ -17,7 +20,8 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.hub import results_of
 from fmpn_timm.models import FMPN
 from fmpn_timm.priors import MaskSet
-from fmpn_timm.training import TrainConfig, loop, train
+from fmpn_timm.tasks import FMPNTask, MaskTask, mask_error
+from fmpn_timm.training import TrainConfig, loop, systems, train
 from fmpn_timm.training.evaluation import evaluate
 from fmpn_timm.training.metrics import summarize
 from tests.training.runs import train_until, watch_stages
@@ -106,7 +110,12 @@ def test_gradient_checkpointing_learns_from_the_same_losses(config, capsys):
     assert "warning: DLA has no gradient checkpointing; it trains without" in capsys.readouterr().err
 
 
-def test_stage_one_lowers_the_mask_loss(config):
+def test_stage_one_lowers_the_mask_loss(config, monkeypatch):
+    def error(model, batch):
+        assert not model.training  # or else the validation faces move its statistics
+        return mask_error(model, batch)
+
+    monkeypatch.setattr(systems, "mask_error", error)
     config = dataclasses.replace(config, mask_epochs=6, epochs=1, ema=0.0, mask_lr=3e-3)
     train(config)
     rows = (config.folder / "summary.csv").read_text().splitlines()
@@ -464,6 +473,67 @@ def test_rates_follow_the_paper(config):
         scheduler.step()
     assert rates[:101] == [1.0] * 101
     assert rates[150] == pytest.approx(0.5) and scheduler.get_last_lr()[0] == pytest.approx(0.0)
+
+
+def test_both_stages_are_the_plain_loop_on_the_same_batches(config, monkeypatch):
+    """In torch alone: rates, accumulation, clipping, weight decay, moving average, and what learns when."""
+    config = dataclasses.replace(
+        config, data_options={"subjects": 5, "takes": 1, "size": 36}, test_split=None, mask_epochs=1, epochs=1,
+        mask_batch_size=4, batch_size=4, accumulate=2, mask_lr=4e-3, lr=2e-3, generator_lr=5e-4, beta1=0.5,
+        weight_decay=0.5, warmup_epochs=0.5, clip=1e-3, ema=0.5, fusion_init="face",
+        backbone="test_vit",  # batch norm over two small maps, or an all but flat fused face, amplifies rounding
+    )
+    start, seen, create = [], {MaskTask: [], FMPNTask: []}, loop.create_model
+
+    def created(*args):
+        start.append(create(*args))
+        return copy.deepcopy(start[0])
+
+    monkeypatch.setattr(loop, "create_model", created)
+    for task, batches in seen.items():
+        def forward(self, input, target, batches=batches, forward=task.forward):
+            learning = {name.split(".")[0] for name, p in self.model.named_parameters() if p.requires_grad}
+            parts = ("mask_generator",) if isinstance(self, MaskTask) else ("mask_generator", "fusion", "backbone")
+            assert learning == set(parts)
+            batches.append((input, target["target"], target["mask"]))
+            return forward(self, input, target)
+
+        monkeypatch.setattr(task, "forward", forward)
+    train(config)
+
+    model = start[0]
+    for task, rates in ((MaskTask, {"mask_generator": 4e-3}),
+                        (FMPNTask, {"mask_generator": 5e-4, "fusion": 2e-3, "backbone": 2e-3})):
+        groups = [
+            dict(params=[p for name, p in getattr(model, part).named_parameters()
+                         if (p.ndim > 1 and name not in model.backbone.no_weight_decay()) == decays],
+                 lr=rate, weight_decay=0.5 if decays else 0.0)
+            for part, rate in rates.items() for decays in (True, False)
+        ]
+        optimizer = torch.optim.AdamW(groups, betas=(0.5, 0.999), fused=True)
+        rates = [group["lr"] for group in groups]
+        average, batches = copy.deepcopy(model.train()), seen[task]
+        assert len(batches) == 2 * 6 and len(batches[0][0]) == 2
+        for update in range(6):
+            model.zero_grad()
+            for faces, labels, masks in batches[2 * update:2 * update + 2]:
+                if task is MaskTask:
+                    loss = F.mse_loss(model.motion_mask(faces), masks)
+                else:
+                    output = model.forward_motion(faces)
+                    loss = 0.1 * F.mse_loss(output.motion_mask, masks) + F.cross_entropy(output.logits, labels)
+                (loss / 2).backward()
+            assert torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-3) > 1e-3
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * (0.5 if update == 0 else (1 + math.cos(math.pi * (update - 1) / 5)) / 2)
+            optimizer.step()
+            decay = min(0.5, 1 - (1 + update) ** (-2 / 3))  # timm's warm-up of the average
+            for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+                mean.copy_(decay * mean + (1 - decay) * value if mean.is_floating_point() else value)
+        model = average
+    expected, got = model.state_dict(), weights(config)
+    for name in expected:
+        torch.testing.assert_close(got[name], expected[name], rtol=1e-3, atol=1e-4)
 
 
 def test_fold_of_a_protocol(config):

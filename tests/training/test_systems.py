@@ -46,10 +46,32 @@ def test_generator_has_its_own_rate(model, arm, expected, mask_epochs):
     ],
 )
 def test_stages(model, options, names):
-    stages = create_stages(TrainConfig(**options), model, CLASSES, None)
+    stages = create_stages(TrainConfig(**options, mask_weight=0.3, class_weight=0.7), model, CLASSES, None)
     assert [stage.name for stage in stages] == names
     assert [stage.classifies for stage in stages] == [name == "joint" for name in names]
+    assert [stage.batch_size for stage in stages] == [16 if name == "joint" else 32 for name in names]
     assert stages[-1].masks == (options["arm"] == "fmpn")
+    assert (stages[-1].task.mask_weight, stages[-1].task.class_weight) == (0.3 * stages[-1].masks, 0.7)
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.8])
+@pytest.mark.parametrize("arm", ["cnn", "fmpn"])
+def test_biases_norms_and_what_the_backbone_names_are_not_decayed(arm, layer_decay):
+    options = {} if arm == "cnn" else dict(backbone="test_vit", generator_width=4, generator_blocks=1)
+    model = timm.create_model("test_vit" if arm == "cnn" else "fmpn", **options)
+    config = TrainConfig(arm=arm, weight_decay=0.05, layer_decay=layer_decay)
+    named = model.no_weight_decay()
+    for stage in create_stages(config, model, CLASSES, None):
+        decays = {id(p): group["weight_decay"] for group in stage.groups for p in group["params"]}
+        learnt = [(name, p) for name, p in model.named_parameters() if id(p) in decays]
+        assert len(learnt) == len(decays) > 0
+        for name, p in learnt:
+            assert decays[id(p)] == (0 if p.ndim == 1 or name in named else 0.05), name
+    assert {name.removeprefix("backbone.") for name, _ in learnt} >= {"pos_embed", "cls_token"}
+    rates = {name.rpartition("backbone.")[2]: group["lr"] for name, p in learnt for group in stage.groups
+             if any(p is q for q in group["params"])}
+    assert rates["head.weight"] == config.lr
+    assert (rates["patch_embed.proj.weight"] < rates["blocks.1.attn.qkv.weight"] < config.lr) == (layer_decay < 1)
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.8])
@@ -277,14 +299,14 @@ def test_initial_weights_at_another_size(config, tmp_path, arm):
 )
 @pytest.mark.parametrize("arm", ["fmpn", "msca", "fn2en", "cnn"])
 def test_loss_of_each_arm(config, name, kind, arm):
-    config = dataclasses.replace(config, arm=arm, loss=name, mask_epochs=0)
+    config = dataclasses.replace(config, arm=arm, loss=name, mask_epochs=0, label_smoothing=0.1)
     model = create_model(config, CLASSES, None)
     if name != "center" and arm in ("fn2en", "cnn"):
         with pytest.raises(InputError, match=f"--loss {name} trains angles.*--arm msca"):
             create_stages(config, model, CLASSES, None)
         return
     (stage,) = create_stages(config, model, CLASSES, None)
-    assert type(stage.task.loss) is kind
+    assert type(stage.task.loss) is kind and stage.task.loss.label_smoothing == 0.1
     assert isinstance(model.get_classifier(), CosineLinear) == (name != "center" or arm == "msca")
 
 
@@ -354,6 +376,14 @@ def test_fn2en_run_by_its_protocol(config, teacher, tmp_path, protocol, number, 
     model = timm.create_model(saved(config), pretrained=True)
     assert isinstance(model, FN2EN) and model.pretrained_cfg["label_names"] == summary["metrics"]["classes"]
     assert {k.split(".")[0] for k in model.state_dict()} == {"trunk", "hidden", "fc"}
+
+
+def test_what_adapts_the_channels_learns_with_the_convolutions(config, teacher):
+    config = dataclasses.replace(config, arm="fn2en", teacher=teacher)
+    model = create_model(config, CLASSES, None)
+    first, _ = create_stages(config, model, CLASSES, None)
+    learning = {id(p) for group in first.groups for p in group["params"]}
+    assert learning == {id(p) for p in (*model.trunk.parameters(), first.task.adapt.weight)}
 
 
 def test_momentum_of_sgd(config):
