@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
 import signal
@@ -590,14 +591,20 @@ def _choose_folder(config: TrainConfig, accelerator: Accelerator) -> TrainConfig
     """Make the run's folder: the named one to resume, else one that is not there yet, so that no run is lost."""
     names = [config.name]
     if accelerator.is_main_process:
-        number = 2
-        while config.resume is None and (Path(config.output) / names[0]).exists():
-            names[0] = f"{config.name}-{number}"
-            number += 1
-        config = dataclasses.replace(config, name=names[0])
-        config.folder.mkdir(parents=True, exist_ok=True)
+        if config.resume is not None:
+            config.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            names[0] = _new_name(config)
     broadcast_object_list(names)
     return dataclasses.replace(config, name=names[0])
+
+
+def _new_name(config: TrainConfig) -> str:
+    """The run's name, or that with the first number whose folder nobody has; the folder is made."""
+    for name in itertools.chain([config.name], (f"{config.name}-{number}" for number in itertools.count(2))):
+        with suppress(FileExistsError):  # asking first would let two runs that begin at once take the same
+            dataclasses.replace(config, name=name).folder.mkdir(parents=True)
+            return name
 
 
 def _comparable(config: TrainConfig, accelerator: Accelerator) -> dict[str, Any]:

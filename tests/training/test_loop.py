@@ -8,6 +8,7 @@ import json
 import math
 import resource
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm
@@ -251,6 +252,12 @@ def test_existing_run_is_never_overwritten(config):
     second = train(dataclasses.replace(config, arm="cnn", epochs=1, seed=1))
     assert second["config"]["name"] == "tiny-2"
     assert json.loads((config.folder / "summary.json").read_text())["seed"] == first["seed"] == 0
+
+
+def test_runs_that_begin_at_once_take_folders_of_their_own(config):
+    with ThreadPoolExecutor(8) as pool:
+        names = set(pool.map(lambda _: loop._new_name(config), range(40)))
+    assert names == {"tiny", *(f"tiny-{number}" for number in range(2, 41))}
 
 
 def test_resume_with_other_options_is_refused_with_the_difference(config, monkeypatch):
