@@ -74,7 +74,6 @@ def test_biases_norms_and_what_the_backbone_names_are_not_decayed(arm, layer_dec
     assert (rates["patch_embed.proj.weight"] < rates["blocks.1.attn.qkv.weight"] < config.lr) == (layer_decay < 1)
 
 
-
 @pytest.fixture
 def config(tmp_path) -> TrainConfig:
     """A run of seconds."""
