@@ -1,6 +1,7 @@
 """Settings of all tests: on the CPU, where what they say bit for bit holds."""
 
 import os
+import signal
 import sys
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -11,6 +12,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background, for the programs too that tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the tests' networks are tiny: threads would cost more than they give
 
 
