@@ -308,7 +308,11 @@ class Run:
         mix = BatchMix(config.mixup, config.cutmix) if mixed else None
 
         if self.resumed_from and (self.done, self.batches) > (before, 0):
-            accelerator.load_state(str(self.resumed_from))
+            try:
+                accelerator.load_state(str(self.resumed_from))
+            except ValueError as error:  # torch's, of groups of parameters that are no longer the same
+                raise InputError(f"{self.resumed_from} was written by another version of fmpn-timm or timm ({error}): "
+                                 "go on with that, or begin anew under another --name.") from error
             scheduler.load_state_dict(self.checkpoints.state(self.resumed_from)["scheduler"])
             if ema:
                 self.checkpoints.load_evaluated(self.resumed_from, ema.module)

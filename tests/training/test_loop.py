@@ -285,6 +285,15 @@ def test_run_from_before_an_option_existed_resumes_at_its_default(config, monkey
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
 
 
+def test_checkpoint_of_a_version_with_other_parameter_groups_is_refused(config, monkeypatch):
+    config = dataclasses.replace(config, resume="auto", mask_epochs=0, epochs=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(systems, "param_groups_weight_decay", lambda module, *_, **__: [{"params": module.parameters()}])
+        train_until(config, 1, monkeypatch)
+    with pytest.raises(InputError, match="epoch-0001 was written by another version.*parameter group.*another --name"):
+        train(config)
+
+
 def test_nan_loss_names_batch_and_mend_and_keeps_the_last_checkpoint(config, monkeypatch):
     run_epoch = loop.Run._run_epoch
 
