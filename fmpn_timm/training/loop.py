@@ -598,13 +598,13 @@ def _choose_folder(config: TrainConfig, accelerator: Accelerator) -> TrainConfig
         if config.resume is not None:
             config.folder.mkdir(parents=True, exist_ok=True)
         else:
-            names[0] = _new_name(config)
+            names[0] = _claim_name(config)
     broadcast_object_list(names)
     return dataclasses.replace(config, name=names[0])
 
 
-def _new_name(config: TrainConfig) -> str:
-    """The run's name, or that with the first number whose folder nobody has; the folder is made."""
+def _claim_name(config: TrainConfig) -> str:
+    """Make the run's folder, under its name or with the first number that nobody has, and say that name."""
     for name in itertools.chain([config.name], (f"{config.name}-{number}" for number in itertools.count(2))):
         with suppress(FileExistsError):  # asking first would let two runs that begin at once take the same
             dataclasses.replace(config, name=name).folder.mkdir(parents=True)

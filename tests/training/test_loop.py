@@ -256,7 +256,7 @@ def test_existing_run_is_never_overwritten(config):
 
 def test_runs_that_begin_at_once_take_folders_of_their_own(config):
     with ThreadPoolExecutor(8) as pool:
-        names = set(pool.map(lambda _: loop._new_name(config), range(40)))
+        names = set(pool.map(lambda _: loop._claim_name(config), range(40)))
     assert names == {"tiny", *(f"tiny-{number}" for number in range(2, 41))}
 
 
