@@ -4,7 +4,8 @@
     python -m benchmarks.generators --config ferplus --init local-dir:MODEL --root DIR --seeds 0,1,2
 
 Takes the options of ``fmpn crossval``, and ``--generators`` (names; all if left out). Each generator has its own width
-and number of blocks (the paper's: 64 and 4), whatever the configuration says. Given again, it goes on where it was
+and number of blocks (the paper's: 64 and 4), whatever the configuration says; ``lite-half`` is the lite one at half of
+the resolution that it usually works at. Given again, it goes on where it was
 stopped, and with other folds or seeds it adds to what is there. Each generator is a cross-validation of its own,
 ``<name>-generators-<generator>``; the backbone alone is trained beside the first, ``lite``.
 
@@ -20,19 +21,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import timm
+
 from benchmarks.variants import Key, asked_for, fold_gains, without_root
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import write_text
 from fmpn_timm.hub import load_model
 from fmpn_timm.markdown import markdown_table
+from fmpn_timm.training.config import TrainConfig
 from fmpn_timm.training.crossval import cross_validate, report
 from fmpn_timm.training.statistics import corrected_t_test
 from fmpn_timm.zoo import model_size
 
 __all__ = ["GENERATORS", "compare_generators"]
 
-GENERATORS = ("lite", "basis", "paper")
+GENERATORS = ("lite", "lite-half", "basis", "paper")
 BACKBONE = "backbone alone"
 
 
@@ -56,8 +60,7 @@ def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
     name = options.config.name.removesuffix("-crossval")
     runs, sizes = {}, {}
     for generator in GENERATORS:
-        config = replace(options.config, generator=generator, generator_width=None, generator_blocks=None,
-                         name=f"{name}-generators-{generator}")
+        config = replace(_with_generator(options.config, generator), name=f"{name}-generators-{generator}")
         arms = ("cnn", "fmpn") if generator == GENERATORS[0] else ("fmpn",)
         if generator in wanted and not options.report:
             found = cross_validate(config, arms, options.seeds, options.folds)
@@ -93,6 +96,16 @@ def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
     write_text(out / f"{name}-generators.json", stored + "\n")
     write_text(out / f"{name}-generators.md", _text(rows) + "\n")
     return result
+
+
+def _with_generator(config: TrainConfig, name: str) -> TrainConfig:
+    generator, _, half = name.partition("-")
+    config = replace(config, generator=generator, generator_width=None, generator_blocks=None)
+    if not half:
+        return config
+    model = timm.create_model("fmpn", backbone=config.backbone, generator=generator)
+    stride = 2 * model.generator_args["generator_kwargs"]["stride"]
+    return replace(config, model_kwargs={**config.model_kwargs, "generator_kwargs": {"stride": stride}})
 
 
 def _figures(run: Mapping[str, Any], folder: Path) -> dict[str, float]:

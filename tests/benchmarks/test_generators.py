@@ -8,7 +8,7 @@ from fmpn_timm.training import TrainConfig, crossval
 from tests.training.runs import guess
 
 DRAWN = ["--data_options", "{subjects: 10, takes: 1, size: 24}", "--folds", "0-2", "--seeds", "0,1", "--name", "few"]
-ERRORS = {"lite": 0.04, "basis": 0.05, "paper": 0.03}
+ERRORS = {"lite": 0.04, "lite-half": 0.06, "basis": 0.05, "paper": 0.03}
 
 
 @pytest.fixture
@@ -18,9 +18,10 @@ def trained(monkeypatch) -> list[TrainConfig]:
 
     def train(config: TrainConfig) -> None:
         configs.append(config)
-        skills = {"lite": 0.7, "basis": 0.5, "paper": 0.9}
-        guess(config, 0.3 if config.arm == "cnn" else skills[config.generator])
-        errors = "" if config.arm == "cnn" else f"mask,1,0.9\nmask,2,{ERRORS[config.generator]}\n"
+        skills = {"lite": 0.7, "lite-half": 0.6, "basis": 0.5, "paper": 0.9}
+        generator = "lite-half" if config.model_kwargs else config.generator
+        guess(config, 0.3 if config.arm == "cnn" else skills[generator])
+        errors = "" if config.arm == "cnn" else f"mask,1,0.9\nmask,2,{ERRORS[generator]}\n"
         (config.folder / "summary.csv").write_text(f"stage,epoch,valid_loss\n{errors}joint,1,\n")
 
     monkeypatch.setattr(crossval, "train", train)
@@ -39,9 +40,10 @@ class _Model:
 def test_generators_are_compared_with_the_papers_at_their_own_sizes(trained, tmp_path):
     args = [*DRAWN, "--output", str(tmp_path / "runs")]
     found = generators.compare_generators([*args, "--generator_width", "4"], tmp_path)
-    assert len(trained) == 2 * 3 * 4 and all(c.generator_width is None for c in trained)
+    assert len(trained) == 2 * 3 * 5 and all(c.generator_width is None for c in trained)
+    assert {c.model_kwargs["generator_kwargs"]["stride"] for c in trained if c.model_kwargs} == {8}  # 4 otherwise
     rows = {row["generator"]: row for row in found["rows"]}
-    assert list(rows) == ["backbone alone", "lite", "basis", "paper"]
+    assert list(rows) == ["backbone alone", "lite", "lite-half", "basis", "paper"]
     assert set(rows["paper"]["gain"]) == {"backbone alone"} and "mask_error" not in rows["backbone alone"]
     for name, error in ERRORS.items():
         assert rows[name]["mask_error"] == pytest.approx([error, error])  # the last of stage 1, by seed
@@ -64,12 +66,12 @@ def test_a_report_trains_nothing(trained, tmp_path):
     args = [*DRAWN, "--output", str(tmp_path / "runs")]
     found = generators.compare_generators(args, tmp_path)
     again = generators.compare_generators([*args, "--report"], tmp_path)
-    assert len(trained) == 24 and again["rows"] == found["rows"]
+    assert len(trained) == 30 and again["rows"] == found["rows"]
 
 
 def test_generators_are_trained_one_by_one(trained, tmp_path):
     args = [*DRAWN, "--output", str(tmp_path / "runs")]
-    with pytest.raises(InputError, match="unknown small; choose from lite, basis, paper"):
+    with pytest.raises(InputError, match="unknown small; choose from lite, lite-half, basis, paper"):
         generators.compare_generators([*args, "--generators", "small"], tmp_path)
     with pytest.raises(InputError, match="leave --report out"):
         generators.compare_generators([*args, "--report"], tmp_path)
