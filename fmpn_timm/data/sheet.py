@@ -31,5 +31,5 @@ def draw_contact_sheet(examples: dict[str, list[np.ndarray]], path: str | Path, 
             axis.imshow(face)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=10)
-    figure.set_layout_engine("tight", pad=0.3)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     save_figure(figure, path)
