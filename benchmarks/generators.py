@@ -21,14 +21,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import timm
-
 from benchmarks.variants import Key, asked_for, fold_gains, without_root
 from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import write_text
 from fmpn_timm.hub import load_model
 from fmpn_timm.markdown import markdown_table
+from fmpn_timm.models import stride_for
 from fmpn_timm.training.config import TrainConfig
 from fmpn_timm.training.crossval import cross_validate, report
 from fmpn_timm.training.statistics import corrected_t_test
@@ -103,9 +102,8 @@ def _with_generator(config: TrainConfig, name: str) -> TrainConfig:
     config = replace(config, generator=generator, generator_width=None, generator_blocks=None)
     if not half:
         return config
-    model = timm.create_model("fmpn", backbone=config.backbone, generator=generator)
-    stride = 2 * model.generator_args["generator_kwargs"]["stride"]
-    return replace(config, model_kwargs={**config.model_kwargs, "generator_kwargs": {"stride": stride}})
+    half = {"stride": 2 * stride_for(config.size)}
+    return replace(config, model_kwargs={**config.model_kwargs, "generator_kwargs": half})
 
 
 def _figures(run: Mapping[str, Any], folder: Path) -> dict[str, float]:

@@ -9,9 +9,9 @@ from .fmpn_lite import fmpn_lite
 from .fn2en import FN2EN
 from .fusion import PriorFusion
 from .grey import to_grey
-from .lite_generator import LiteMaskGenerator
+from .lite_generator import LiteMaskGenerator, stride_for
 from .mask_generator import MaskGenerator
 from .msca import MSCA
 
 __all__ = ["FMPN", "FN2EN", "MSCA", "BasisMaskGenerator", "CosineLinear", "DeRL", "DeRLOutput", "FMPNOutput",
-           "LiteMaskGenerator", "MaskGenerator", "PriorFusion", "SmallResNet", "fmpn_lite", "to_grey"]
+           "LiteMaskGenerator", "MaskGenerator", "PriorFusion", "SmallResNet", "fmpn_lite", "stride_for", "to_grey"]

@@ -23,7 +23,7 @@ class BasisMaskGenerator(nn.Module):
     Args:
         width: Channels at the highest resolution the encoder works at.
         blocks: Residual blocks at the encoder's lowest resolution.
-        stride: The encoder's highest resolution is that of the face divided by this.
+        stride: The encoder's highest resolution is that of the face divided by this, see ``stride_for``.
         masks: Number of prior masks.
         size: Height and width of the prior masks in pixels.
         rank: Number of maps that the correction is made of; 0 for none.
@@ -33,7 +33,7 @@ class BasisMaskGenerator(nn.Module):
             self,
             width: int = 24,
             blocks: int = 3,
-            stride: int = 4,
+            stride: int = 8,
             masks: int = 7,
             size: int = 64,
             rank: int = 8,

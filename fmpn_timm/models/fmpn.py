@@ -20,7 +20,7 @@ from .basis_generator import BasisMaskGenerator
 from .cosine import CosineLinear
 from .fusion import PriorFusion
 from .grey import to_grey
-from .lite_generator import LiteMaskGenerator
+from .lite_generator import LiteMaskGenerator, stride_for
 from .mask_generator import MaskGenerator
 
 __all__ = ["FMPN", "FMPNOutput", "create_fmpn", "fmpn_cfg"]
@@ -57,8 +57,8 @@ class FMPN(OnBackbone):
         generator_width: Channels of the mask generator at its full resolution, its own default (paper: 64) if None.
         generator_blocks: Residual blocks of the mask generator, its own default (paper: 4) if None.
         generator_kwargs: Further arguments of the mask generator, JSON-serialisable, such as ``stride`` of ``lite`` (by
-            default 2 with a backbone for faces of less than 100 pixels, else 4) and ``masks`` of ``basis``, the number
-            of prior masks that it mixes (by default one of each class).
+            default ``stride_for`` the faces that the backbone is made for) and ``masks`` of ``basis``, the number of
+            prior masks that it mixes (by default one of each class).
         fusion_init: How the fusion net starts, ``paper`` or ``face``, see ``PriorFusion``.
         backbone_mean: Channel means the backbone expects, its own config's if None.
         backbone_std: Channel standard deviations the backbone expects, its own config's if None.
@@ -281,7 +281,7 @@ def _generator_defaults(generator: str, cfg: Any, num_classes: int) -> Dict[str,
     """What a mask generator of ours is told unless the caller says otherwise: it follows from backbone and classes."""
     if generator == "paper":
         return {}
-    stride = 2 if cfg.input_size[-1] < 100 else 4  # of faces of 48 x 48 it sees 24 x 24
+    stride = stride_for(cfg.input_size[-1])
     return dict(stride=stride, masks=num_classes) if generator == "basis" and num_classes else dict(stride=stride)
 
 

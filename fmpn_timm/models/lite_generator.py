@@ -1,7 +1,7 @@
 """A motion mask generator that costs next to nothing: low resolution, separable convolutions, an upsampled mask.
 
-Ours. Prior masks are smooth and the published ones 70 to 81 pixels wide, so a mask is predicted at a quarter of the
-face's resolution and enlarged; and as the best mask of a face is the mixture of prior masks under the classes'
+Ours. Prior masks are smooth and the published ones 70 to 81 pixels wide, so a mask of some 20 to 50 pixels is predicted
+and enlarged; and as the best mask of a face is the mixture of prior masks under the classes'
 probabilities (``L_M`` has one target per class), the network sees the whole face: three resolutions and the mean of the
 last one's features.
 """
@@ -13,7 +13,16 @@ import torch.nn as nn
 import torch.nn.functional as F
 from timm.models import checkpoint
 
-__all__ = ["LiteEncoder", "LiteMaskGenerator"]
+__all__ = ["LiteEncoder", "LiteMaskGenerator", "stride_for"]
+
+
+def stride_for(size: int) -> int:
+    """The stride of a ``LiteEncoder`` for faces of some size: 24 x 24 of 48 pixels, 28 x 28 of 224, 37 x 37 of 299.
+
+    Args:
+        size: Height and width of the faces in pixels.
+    """
+    return 2 if size < 100 else 4 if size < 200 else 8
 
 
 @torch.fx.wrap  # it cannot follow what depends on the device
@@ -102,16 +111,15 @@ class LiteEncoder(nn.Module):
 
 
 class LiteMaskGenerator(nn.Module):
-    """Mask generator of some 0.07 M parameters and 0.05 GMAC for a 299 x 299 face (the paper's: 6.04 M and 37.96).
+    """Mask generator of some 0.07 M parameters and 0.02 GMAC for a 299 x 299 face (the paper's: 6.04 M and 37.96).
 
     Args:
         width: Channels at the highest resolution it works at.
         blocks: Residual blocks at the lowest resolution.
-        stride: The highest resolution it works at is that of the face divided by this; 4 suits faces of 200 to 300
-            pixels, 2 those of some 50 to 100.
+        stride: The highest resolution it works at is that of the face divided by this, see ``stride_for``.
     """
 
-    def __init__(self, width: int = 24, blocks: int = 3, stride: int = 4, device=None, dtype=None):
+    def __init__(self, width: int = 24, blocks: int = 3, stride: int = 8, device=None, dtype=None):
         dd = dict(device=device, dtype=dtype)
         super().__init__()
         self.grad_checkpointing = False

@@ -17,7 +17,7 @@ from torchvision.transforms.v2.functional import center_crop
 from fmpn_timm.errors import InputError
 from fmpn_timm.faces import Recipe, check_recipe
 from fmpn_timm.hub import class_names, load_model, recipe_of, weights_of
-from fmpn_timm.models import FMPN, FN2EN, MSCA, BasisMaskGenerator, CosineLinear, DeRL
+from fmpn_timm.models import FMPN, FN2EN, MSCA, BasisMaskGenerator, CosineLinear, DeRL, stride_for
 from fmpn_timm.tasks import (
     ClassificationTask,
     CrossEntropy,
@@ -307,6 +307,8 @@ def _name_and_options(config: TrainConfig) -> tuple[str, dict[str, Any]]:
         if config.generator == "basis":
             kwargs["generator"] = "basis"
     kwargs |= config.model_kwargs
+    if config.arm != "msca" and config.generator != "paper":
+        kwargs["generator_kwargs"] = {"stride": stride_for(config.size), **kwargs.get("generator_kwargs", {})}
     family = "msca" if config.arm == "msca" else "fmpn_lite" if config.generator == "lite" else "fmpn"
     name = f"{family}_{config.backbone}"
     tagged = "." in config.backbone  # timm takes a tag for the whole name's, which is no tag of that model

@@ -41,7 +41,7 @@ def test_generators_are_compared_with_the_papers_at_their_own_sizes(trained, tmp
     args = [*DRAWN, "--output", str(tmp_path / "runs")]
     found = generators.compare_generators([*args, "--generator_width", "4"], tmp_path)
     assert len(trained) == 2 * 3 * 5 and all(c.generator_width is None for c in trained)
-    assert {c.model_kwargs["generator_kwargs"]["stride"] for c in trained if c.model_kwargs} == {8}  # 4 otherwise
+    assert {c.model_kwargs["generator_kwargs"]["stride"] for c in trained if c.model_kwargs} == {4}  # 2 otherwise
     rows = {row["generator"]: row for row in found["rows"]}
     assert list(rows) == ["backbone alone", "lite", "lite-half", "basis", "paper"]
     assert set(rows["paper"]["gain"]) == {"backbone alone"} and "mask_error" not in rows["backbone alone"]

@@ -11,7 +11,7 @@ from fmpn_timm import cli
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.errors import InputError
 from fmpn_timm.hub import save_model
-from fmpn_timm.models import FN2EN, MSCA, CosineLinear
+from fmpn_timm.models import FN2EN, MSCA, CosineLinear, stride_for
 from fmpn_timm.tasks import CenterCosineLoss, CenterLoss, CosFace
 from fmpn_timm.training import TrainConfig, loop, train
 from fmpn_timm.training.systems import create_model, create_stages
@@ -159,6 +159,19 @@ def test_another_mask_generator_than_that_of_the_initial_weights_is_refused(conf
         create_model(config, CLASSES, None)
     config = dataclasses.replace(config, generator="lite", generator_blocks=None)
     assert create_model(config, CLASSES, None).generator_args["generator_width"] == 4
+
+
+@pytest.mark.parametrize("size, own, expected", [
+    (32, {}, {"stride": 2}), (112, {}, {"stride": 4}), (224, {}, {"stride": 8}), (224, {"stride": 4}, {"stride": 4}),
+    (32, {"rank": 3}, {"stride": 2, "rank": 3}),
+])
+def test_a_mask_generator_of_ours_is_as_fine_as_the_size_of_the_faces_asks_for(config, size, own, expected):
+    config = dataclasses.replace(config, arm="fmpn", generator="basis", size=size, load_size=size,
+                                 model_kwargs={"generator_kwargs": own})
+    model = create_model(config, CLASSES, None, torch.rand(3, size, size))
+    assert model.generator_args["generator_kwargs"] == {"masks": 3, **expected}
+    lite = dataclasses.replace(config, generator="lite", model_kwargs={})
+    assert create_model(lite, CLASSES, None).generator_args["generator_kwargs"] == {"stride": stride_for(size)}
 
 
 @pytest.mark.parametrize("behind", ["test_resnet", "test_vit"])
