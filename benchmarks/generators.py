@@ -29,7 +29,7 @@ from fmpn_timm.hub import load_model
 from fmpn_timm.markdown import markdown_table
 from fmpn_timm.models import stride_for
 from fmpn_timm.training.config import TrainConfig
-from fmpn_timm.training.crossval import cross_validate, report
+from fmpn_timm.training.crossval import cross_validate, report, run_folder
 from fmpn_timm.training.statistics import corrected_t_test
 from fmpn_timm.zoo import model_size
 
@@ -71,7 +71,7 @@ def compare_generators(args: Sequence[str], out: Path) -> dict[str, Any]:
             of = [run for run in found["runs"] if run["arm"] == arm]
             if not of:
                 continue
-            folders = [config.folder / arm / f"seed{run['seed']}-fold{run['fold']}" for run in of]
+            folders = [run_folder(config.folder, arm, run["seed"], run["fold"]) for run in of]
             runs[label] = {(run["seed"], run["fold"]): _figures(run, folder)
                            for run, folder in zip(of, folders, strict=True)}
             model = load_model(f"local-dir:{folders[0] / 'model'}").eval()
@@ -102,8 +102,8 @@ def _with_generator(config: TrainConfig, name: str) -> TrainConfig:
     config = replace(config, generator=generator, generator_width=None, generator_blocks=None)
     if not half:
         return config
-    half = {"stride": 2 * stride_for(config.size)}
-    return replace(config, model_kwargs={**config.model_kwargs, "generator_kwargs": half})
+    coarser = {"stride": 2 * stride_for(config.size)}
+    return replace(config, model_kwargs={**config.model_kwargs, "generator_kwargs": coarser})
 
 
 def _figures(run: Mapping[str, Any], folder: Path) -> dict[str, float]:

@@ -32,7 +32,7 @@ from fmpn_timm.cli import parse_crossval
 from fmpn_timm.errors import InputError
 from fmpn_timm.files import write_text
 from fmpn_timm.hub import load_model
-from fmpn_timm.training.crossval import cross_validate, report
+from fmpn_timm.training.crossval import cross_validate, report, run_folder
 from fmpn_timm.training.tables import arm_label, costs_table, published_table
 from fmpn_timm.zoo import model_size
 
@@ -82,7 +82,7 @@ def measure_costs(folder: Path, found: Mapping[str, Any]) -> dict[str, dict[str,
         found: Its report.
     """
     runs = {arm: [run for run in found["runs"] if run["arm"] == arm] for arm in found["arms"]}
-    folders = {arm: folder / arm / f"seed{of[0]['seed']}-fold{of[0]['fold']}" for arm, of in runs.items()}
+    folders = {arm: run_folder(folder, arm, of[0]["seed"], of[0]["fold"]) for arm, of in runs.items()}
     models = {arm: load_model(f"local-dir:{run / 'model'}").eval() for arm, run in folders.items()}
     speeds, costs = faces_per_second(models), {}
     for arm, model in models.items():

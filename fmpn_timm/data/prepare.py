@@ -343,7 +343,10 @@ def _skipped(path: Path) -> list[dict[str, Any]]:
     """What a shard lacks, or cuts from the middle."""
     import pyarrow.parquet as pq
 
-    return json.loads(pq.read_schema(path).metadata[b"fmpn.skipped"])
+    metadata = pq.read_schema(path).metadata or {}
+    if b"fmpn.skipped" not in metadata:
+        raise InputError(f"{path} was not written by `fmpn data prepare`. Move it away, or give another folder.")
+    return json.loads(metadata[b"fmpn.skipped"])
 
 
 def _is_done(path: Path) -> bool:

@@ -34,7 +34,7 @@ from .statistics import corrected_t_test, mcnemar, mean_interval, t_interval, wi
 from .systems import WITHOUT_BACKBONE
 from .tables import arm_label, comparisons, published_sources, sort_arms, table_one
 
-__all__ = ["Plan", "cross_validate", "report"]
+__all__ = ["Plan", "cross_validate", "report", "run_folder"]
 
 NOTES = """\
 Mean of folds: unweighted, over folds and then seeds, as the published figures are; pooled: over all test samples. 95
@@ -200,7 +200,7 @@ def report(folder: Path) -> dict[str, Any]:
         plan = _read_plan(folder)
         results, missing = {}, []
         for arm, seed, fold in plan.runs():
-            run = _run_folder(folder, arm, seed, fold)
+            run = run_folder(folder, arm, seed, fold)
             if _is_finished(run):
                 summary = json.loads((run / "summary.json").read_text())
                 results[arm, seed, fold] = Result(summary, read_predictions(run / "predictions.csv"))
@@ -253,7 +253,7 @@ def _run_config(config: TrainConfig, arm: str, seed: int, fold: int) -> TrainCon
             text = text and text.replace(place, value)
         return text
 
-    name = _run_folder(Path(config.name), arm, seed, fold).as_posix()
+    name = run_folder(Path(config.name), arm, seed, fold).as_posix()
     run = dataclasses.replace(config.of_arm(arm), name=name, seed=seed, fold=fold, resume="auto")
     return dataclasses.replace(run, init=fill(run.init), teacher=fill(run.teacher), priors=fill(run.priors))
 
@@ -274,7 +274,8 @@ def _train(run: TrainConfig) -> None:
         raise KeyboardInterrupt("Finished epochs and folds are kept: give the same command to go on.") from None
 
 
-def _run_folder(folder: Path, arm: str, seed: int, fold: int) -> Path:
+def run_folder(folder: Path, arm: str, seed: int, fold: int) -> Path:
+    """Where a cross-validation keeps one of its runs."""
     return folder / arm / f"seed{seed}-fold{fold}"
 
 
@@ -315,7 +316,7 @@ def _enter(folder: Path, plan: Plan) -> None:
                     seeds=tuple(sorted({*before.seeds, *plan.seeds})),
                     arms=tuple(sort_arms({*before.arms, *plan.arms})),
                 )
-            elif any(state_of(_run_folder(folder, *run)) != "not begun" for run in before.runs()):
+            elif any(state_of(run_folder(folder, *run)) != "not begun" for run in before.runs()):
                 raise InputError(f"{folder} is a cross-validation of another configuration ({'; '.join(changed)}). "
                                  "Give the same options to go on, or another --name.")
         write_json(_plan_path(folder), dataclasses.asdict(plan))

@@ -154,7 +154,7 @@ def _train(config: TrainConfig, accelerator: Accelerator, interrupt: Interrupt) 
     _check_size(config, model)
     run = Run(config, accelerator, data, model, checkpoints, Watch(config, accelerator, data.train, interrupt))
     if state:
-        _check_unchanged(checkpoint, {**data.fingerprint, **state.get("data", {})}, data.fingerprint)
+        _check_same_data(checkpoint, state.get("data", {}), data.fingerprint)
         run.resume(checkpoint, state)
     stages = [stage for stage in create_stages(config, model, data.classes, data.train.recipe) if stage.epochs]
     for stage in stages:
@@ -614,6 +614,14 @@ def _claim_name(config: TrainConfig) -> str:
 def _comparable(config: TrainConfig, accelerator: Accelerator) -> dict[str, Any]:
     """What must be the same to resume a run."""
     return {**config.decisive(), "processes": accelerator.num_processes}
+
+
+def _check_same_data(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [f"{key}: {then[key]} -> {now[key]}" for key in now if then.get(key, now[key]) != now[key]]
+    if changed:
+        raise InputError(
+            f"{checkpoint} learnt from other data ({'; '.join(changed)}). Give the same to resume, or another --name."
+        )
 
 
 def _check_unchanged(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ from fmpn_timm.errors import InputError
 from fmpn_timm.faces import REFERENCE_LANDMARKS, Recipe
 from tests.data.readers.base import write_picture
 
-pytest.importorskip("pyarrow")
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 
 CLASSES = ("happiness", "anger")
 
@@ -293,6 +294,16 @@ def test_a_broken_shard_is_named(drawn, tmp_path):
     shard.write_bytes(shard.read_bytes()[:1000])
     with pytest.raises(InputError, match=f"{shard.name} is missing or broken"):
         read_faces("prepared", tmp_path / "out", "train")
+
+
+def test_a_file_of_others_under_a_shards_name_is_not_overwritten(folder, tmp_path):
+    entry = prepare_faces(folder, tmp_path / "out", progress=False)
+    shard = tmp_path / "out/data" / entry["shards"][0]
+    pq.write_table(pa.table({"label": [1]}), shard)
+    theirs = shard.read_bytes()
+    with pytest.raises(InputError, match=f"{shard.name} was not written by `fmpn data prepare`. Move it away"):
+        prepare_faces(folder, tmp_path / "out", progress=False)
+    assert shard.read_bytes() == theirs
 
 
 @pytest.mark.slow

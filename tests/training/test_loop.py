@@ -385,7 +385,7 @@ def test_a_run_does_not_go_on_with_other_faces(config, monkeypatch):
         return dataclasses.replace(faces, samples=faces.samples[1:])
 
     monkeypatch.setattr(folds, "read_faces", one_less)
-    with pytest.raises(InputError, match=r"belongs to another configuration \(training faces: \d+ -> \d+\)"):
+    with pytest.raises(InputError, match=r"learnt from other data \(training faces: \d+ -> \d+\)"):
         train(dataclasses.replace(config, resume="auto"))
 
 
