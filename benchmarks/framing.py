@@ -5,7 +5,8 @@ photos that are cut the same way: the recipe's reference is the median of landma
 
     python -m benchmarks.framing ferplus DIR --number 3000
 
-prints the medians (x, y, shares of the picture's side), their quartiles, and in how many pictures a face was found.
+prints the medians (x, y, as the reference of a recipe of the pictures' size), their quartiles, and in how many pictures
+a face was found.
 """
 
 import argparse
@@ -37,17 +38,29 @@ def main() -> None:
     detector = create_detector(options.detector)
     found = []
     for i in tqdm(chosen, desc="faces"):
-        picture = cv2.resize(samples[i].picture(), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        picture = cv2.copyMakeBorder(picture, *[BORDER] * 4, cv2.BORDER_REPLICATE)
-        faces = detector([picture])[0]
+        picture = samples[i].picture()
+        enlarged = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        faces = detector([cv2.copyMakeBorder(enlarged, *[BORDER] * 4, cv2.BORDER_REPLICATE)])[0]
         if len(faces):
-            found.append((faces.landmarks[0] - BORDER) / SIDE)
+            found.append(reference(faces.landmarks[0], picture.shape[1::-1]))
     quartiles = np.quantile(found, [0.25, 0.5, 0.75], axis=0).round(4)
     print(json.dumps({
         "dataset": options.dataset, "split": options.split, "seed": options.seed, "detector": options.detector,
         "looked at": len(chosen), "found": len(found),
         **dict(zip(("lower quartile", "median", "upper quartile"), quartiles.tolist(), strict=True)),
     }, indent=2))
+
+
+def reference(landmarks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Landmarks in an enlarged picture with its border (5, 2) as the reference of a recipe of the picture's own size.
+
+    Pixels are counted from the middle of the first, which is another place in a picture and in a larger copy of it.
+
+    Args:
+        landmarks: (5, 2), pixels (x, y).
+        size: Width and height of the picture.
+    """
+    return (landmarks - BORDER + 0.5) / SIDE - np.divide(0.5, size)
 
 
 if __name__ == "__main__":

@@ -146,7 +146,8 @@ def leave_out_broken(
         Logits and labels of the others, and the sources of the broken ones.
 
     Raises:
-        InputError: More are broken than may be; the message counts and lists them.
+        InputError: More are broken than may be; the message counts and lists them. Or what was said of a whole one is
+            infinite or no number: argmax would make a class of that.
     """
     broken = [faces.samples[i].source for i in torch.nonzero(labels < 0)[:, 0].tolist()]
     if len(broken) > max_broken * len(faces):
@@ -154,6 +155,13 @@ def leave_out_broken(
         raise InputError(
             f"{len(broken)} of {len(faces)} pictures of {faces.dataset} {faces.split} are broken or missing: {listed}. "
             "Fetch them again, or remove them and their labels: figures without them would be of another set."
+        )
+    finite = logits.isfinite().reshape(len(labels), -1).all(1)
+    lost = [faces.samples[i].source for i in torch.nonzero((labels >= 0) & ~finite)[:, 0].tolist()]
+    if lost:
+        raise InputError(
+            f"The model says infinite numbers, or none, of {len(lost)} of the {len(faces)} faces of {faces.dataset} "
+            f"{faces.split}, the first is {lost[0]}. Use --precision no, or weights that are whole."
         )
     return logits[labels >= 0], labels[labels >= 0], broken
 
@@ -205,7 +213,8 @@ def answer(
 
     Raises:
         InputError: More pictures are broken than may be, the data has classes the model does not know, the model has
-            no class names or no masks to draw, or a number is out of range.
+            no class names or no masks to draw, what it says of a face is no finite number, or an option is out of
+            range.
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"--batch-size {batch_size} --workers {workers}: give at least 1 face and 0 processes.")

@@ -12,7 +12,7 @@ from fmpn_timm.data.dataset import FaceDataset
 from fmpn_timm.data.readers import read_faces
 from fmpn_timm.data.transforms import model_transform
 from fmpn_timm.errors import InputError
-from fmpn_timm.training.evaluation import evaluate, mean_masks
+from fmpn_timm.training.evaluation import evaluate, leave_out_broken, mean_masks
 
 CLASSES = ["contempt", "happiness", "neutral", "surprise", "sadness", "anger", "disgust", "fear"]
 
@@ -81,6 +81,18 @@ def test_broken_pictures_are_counted_and_listed_and_never_vanish(faces):
         evaluate(Oracle(answers, CLASSES), some, batch_size=3)
     result = evaluate(Oracle(answers, CLASSES), some, batch_size=3, max_broken=0.2)
     assert result["n"] == 14 and result["accuracy"] == 1.0 and result["broken"] == sources
+
+
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+def test_what_is_no_number_is_no_answer(faces, lost):
+    model = Oracle([s.expression for s in faces.samples], CLASSES)
+    model.register_forward_hook(lambda m, i, o: o.index_fill(0, torch.tensor([2]), lost))
+    with pytest.raises(InputError, match=f"1 of the 8 faces of drawn test.*{faces.samples[2].source}.*--precision no"):
+        evaluate(model, faces, batch_size=8)
+    labels = torch.tensor([0, -1])
+    logits = torch.tensor([[1.0, 0.0], [lost, 0.0]])  # of a picture that is broken anyway
+    two = dataclasses.replace(faces, samples=faces.samples[:2])
+    assert len(leave_out_broken(two, logits, labels, max_broken=0.5)[0]) == 1
 
 
 def test_intervals_are_over_subjects(faces):

@@ -1,5 +1,6 @@
 """Tests of intervals and tests, against figures worked out by hand or by another way."""
 
+import itertools
 import math
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_wilcoxon():
     thirds = [0.1 + 0.2 - 0.3, 0.3, -0.1 - 0.2, 0.5, 0.6, 0.7]  # two of the same size, and none, but for the last bit
     assert wilcoxon(thirds) == wilcoxon([0, 3, -3, 5, 6, 7])
     assert wilcoxon([0, 0, 0]) == 1.0 and wilcoxon([1.0]) is None
+
+
+def test_wilcoxon_is_exact_with_ties_too():
+    differences = np.array([3, 3, -3, 1, 1, 1, -1, 2, 2, 4, 5, -2, 6, 6, 7])
+    sizes = np.abs(differences)
+    ranks = np.array([(sizes < s).sum() + ((sizes == s).sum() + 1) / 2 for s in sizes])  # of ties the mean
+    signs = np.array(list(itertools.product((0, 1), repeat=len(ranks))))
+    sums, middle = signs @ ranks, ranks.sum() / 2
+    extreme = np.abs(sums - middle) >= abs(ranks[differences > 0].sum() - middle)
+    assert wilcoxon(differences) == pytest.approx(extreme.mean())
 
 
 def test_bootstrap_draws_subjects_not_samples():

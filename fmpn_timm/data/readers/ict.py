@@ -155,7 +155,12 @@ class _Look:
         return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
     def _scene(self, subject: int, expression: str, take: int) -> np.random.Generator:
-        """Source of what the faces of a scene share."""
+        """Source of what the faces of a scene share.
+
+        NumPy takes no account of zeros at the end of a seed: a subject's first scene begins with the numbers that made
+        its head, so that pose and light go with the person there, though never with the expression. It stays, as
+        figures stand on these pictures.
+        """
         own = {"subject": [0], "take": [take], "face": [take, EXPRESSIONS.index(expression)]}[self.scene]
         return self._rng(subject, *own)
 
