@@ -53,7 +53,7 @@ def test_wilcoxon():
 
 
 def test_wilcoxon_is_exact_with_ties_too():
-    differences = np.array([3, 3, -3, 1, 1, 1, -1, 2, 2, 4, 5, -2, 6, 6, 7])
+    differences = np.array([3, 3, -3, 1, 1, -1, 2, 2, 4, -2, 6, 7])
     sizes = np.abs(differences)
     ranks = np.array([(sizes < s).sum() + ((sizes == s).sum() + 1) / 2 for s in sizes])  # of ties the mean
     signs = np.array(list(itertools.product((0, 1), repeat=len(ranks))))
