@@ -82,12 +82,14 @@ def write_json(path: str | Path, content: Any) -> None:
 def save_figure(figure: "Figure", path: str | Path, dpi: int = 110) -> None:
     """Write a figure as a picture of the kind that its suffix says, whole or not at all.
 
-    Letters that matplotlib's font lacks are taken from one of ``FONTS``; where none is installed they become boxes.
+    One of tight layout grows where a title or label is wider than it. Letters that matplotlib's font lacks are taken
+    from one of ``FONTS``; where none is installed they become boxes.
 
     Raises:
         InputError: matplotlib writes no such pictures, or the file cannot be written.
     """
     from matplotlib.font_manager import fontManager
+    from matplotlib.layout_engine import TightLayoutEngine
     from matplotlib.text import Text
 
     installed = fontManager.get_font_names()
@@ -97,7 +99,8 @@ def save_figure(figure: "Figure", path: str | Path, dpi: int = 110) -> None:
     try:
         with whole(path) as partial, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from")
-            figure.savefig(partial, dpi=dpi, format=Path(path).suffix[1:] or "png")
+            grown = "tight" if isinstance(figure.get_layout_engine(), TightLayoutEngine) else None
+            figure.savefig(partial, dpi=dpi, format=Path(path).suffix[1:] or "png", bbox_inches=grown)
     except ValueError as error:
         raise InputError(f"{path}: {error}. Name it .png.") from error
     except OSError as error:

@@ -248,7 +248,7 @@ def weights_of(name: str, mend: str | None = None) -> Iterator[None]:
 
     Args:
         name: As for ``load_model``.
-        mend: What else to do where the Hub is out of reach.
+        mend: What else to do where there are none, or the Hub is out of reach.
     """
     try:
         yield
@@ -292,8 +292,9 @@ def weights_of(name: str, mend: str | None = None) -> Iterator[None]:
         if "No pretrained weights" in str(error) and "local-dir" in str(error):
             raise InputError(str(error)) from error
         if any(text in str(error) for text in ("Unknown model", "No pretrained weights", "Invalid pretrained")):
-            mend = "Give a name with weights, hf-hub:<repository> or local-dir:<folder>."
-            raise InputError(f"{name}: {_first_lines(error)} {mend}") from error
+            mend = f", or {mend}" if mend else ""
+            raise InputError(f"{name}: {_first_lines(error)} Give a name with weights, hf-hub:<repository> or "
+                             f"local-dir:<folder>{mend}.") from error
         raise
 
 

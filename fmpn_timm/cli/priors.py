@@ -69,7 +69,7 @@ def _priors_show(options: argparse.Namespace) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(masks, out)
     height, width = masks.masks.shape[1:]
-    print(f"{options.masks}: {len(masks.classes)} masks of {width} x {height} from {masks.data}")
+    print(f"{options.masks}: {_count(masks)} of {width} x {height} from {masks.data}")
     for name in masks.classes:
         print(f"  {name}" + (f" ({masks.pairs[name]} pairs)" if name in masks.pairs else ""))
     print(f"drawn to {out}")
@@ -153,6 +153,10 @@ def _priors_compare(options: argparse.Namespace) -> None:
           f"{means['specific_face']:6.2f}  {means['nearest']} of {means['classes']} nearest their own class")
 
 
+def _count(masks: "MaskSet") -> str:
+    return f"{len(masks.classes)} mask{'s' if len(masks.classes) > 1 else ''}"
+
+
 def _report_masks(masks: "MaskSet", path: Path, data: str | None = None) -> None:
     """Write a mask set and its sheet, and say what went into it."""
     from fmpn_timm.priors import draw_sheet
@@ -161,7 +165,7 @@ def _report_masks(masks: "MaskSet", path: Path, data: str | None = None) -> None
     masks.save(path)
     sheet = path.with_suffix(".png")
     draw_sheet(masks, sheet)
-    print(f"{path}: {len(masks.classes)} masks from {masks.data}, drawn to {sheet}")
+    print(f"{path}: {_count(masks)} from {masks.data}, drawn to {sheet}")
     for name in masks.classes:
         outside = masks.quality["artefacts"][name]
         print(f"  {name:10} {masks.pairs[name]:6} pairs, {100 * outside:.0f} % of the mask outside the face")

@@ -25,7 +25,7 @@ from .prepare import is_utf8
 from .published import Published, published, swapped
 from .readers import READERS, read_faces, splits_of
 from .readers.image_folder import class_folders
-from .readers.layout import WrongRoot
+from .readers.layout import PICTURES, WrongRoot
 from .samples import FaceSet, Sample
 from .splits import fingerprint
 
@@ -93,6 +93,8 @@ def examine(
     problems += _odd_subjects(faces)
     if name == "folder":
         problems += _odd_folders(Path(root), faces)
+        problems += _loose_pictures(Path(root), of) if splits is None else ()
+        notes += _nobody(Path(root), faces)
     looks = list(_look_at_all(faces, decode, progress, threads))
     problems += _odd_pictures(looks)
     if name != "prepared":  # where a picture has a row for each of its faces
@@ -227,7 +229,7 @@ def _odd_subjects(faces: Sequence[FaceSet]) -> Iterator[dict[str, Any]]:
 
 
 def _odd_folders(root: Path, faces: Sequence[FaceSet]) -> Iterator[dict[str, Any]]:
-    """Class folders without a picture, and files in them that are not read."""
+    """Class folders without a picture, and what in them is not read."""
     read = {s.source for part in faces for s in part.samples}
     for part in faces:
         counts = part.per_class()
@@ -237,9 +239,34 @@ def _odd_folders(root: Path, faces: Sequence[FaceSet]) -> Iterator[dict[str, Any
             others = [str(path) for path in sorted(folder.rglob("*"))
                       if str(path) not in read and path.is_file() and not _is_left_behind(path.relative_to(folder))]
             if others:
-                more = f", nor are {len(others) - 1} others of its class" if others[1:] else ""
+                n = len(others) - 1
+                more = f", nor {'is 1 other' if n == 1 else f'are {n} others'} of its class" if n else ""
                 mend = "Save it as PNG or JPEG if it is one, or remove it."
                 yield _finding(others[0], f"is not read as a picture{more}", mend, others)
+            linked = [str(path) for path in sorted(folder.rglob("*")) if path.is_symlink() and path.is_dir()]
+            if linked:
+                what = f"{len(linked)} linked folder(s) are not looked into, this is the first"
+                yield _finding(linked[0], what, "Put the folders themselves there.", linked)
+
+
+def _loose_pictures(root: Path, splits: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Pictures that lie in no class folder of the splits; those of a prepared set are its own."""
+    read, loose = {folder for split in splits for folder in class_folders(root, split)}, []
+    for folder, folders, files in os.walk(root):
+        pictures = (name for name in sorted(files) if Path(name).suffix.lower() in PICTURES and not _stray(name))
+        loose += [str(Path(folder, name)) for name in pictures if "prepared.json" not in files]
+        inner = (name for name in sorted(folders) if not _stray(name) and Path(folder, name) not in read)
+        folders[:] = inner if "prepared.json" not in files else ()
+    if loose:
+        what = f"{len(loose)} picture(s) in no class folder are not read, this is the first"
+        yield _finding(loose[0], what, "Put them into folders of their classes, or elsewhere.", loose)
+
+
+def _nobody(root: Path, faces: Sequence[FaceSet]) -> Iterator[dict[str, Any]]:
+    """A folder without subjects, which folds need and which a held-out part is better with."""
+    if all(s.subject is None for part in faces for s in part.samples):
+        what = "does not say who is who, so each picture counts as a subject of its own"
+        yield _finding(root / "subjects.csv", what, "If a person is in several, say so there (image, subject).")
 
 
 def _is_left_behind(path: Path) -> bool:

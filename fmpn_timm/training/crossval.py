@@ -439,7 +439,7 @@ def _about(plan: Plan, found: Mapping[str, Any]) -> list[str]:
               for arm, own in config.get("per_arm", {}).items() if arm in plan.arms]
     if arms:
         parts.append("\n".join(
-            f"{arm_label(arm)}: {m['runs']} runs, {m['faces']} tested faces"
+            f"{arm_label(arm)}: {_runs(m)}, {m['faces']} tested faces"
             + (f", {m['n']} predictions" if m["n"] != m["faces"] else "") + "; means of folds by seed, %: "
             + ", ".join(f"{100 * accuracy:.2f}" for accuracy in m["seeds"].values()) for arm, m in arms.items()
         ))
@@ -450,6 +450,10 @@ def _about(plan: Plan, found: Mapping[str, Any]) -> list[str]:
         more = f"\nand {len(names) - 10} more" if len(names) > 10 else ""
         parts.append(f"Missing {len(names)} of {len(plan.runs())} runs:\n" + "\n".join(names[:10]) + more)
     return parts
+
+
+def _runs(measured: Mapping[str, Any]) -> str:
+    return f"{measured['runs']} run{'s' if measured['runs'] > 1 else ''}"
 
 
 def _notes(plan: Plan, arms: Mapping[str, Any], sources: Sequence[str]) -> list[str]:
@@ -467,7 +471,7 @@ def _notes(plan: Plan, arms: Mapping[str, Any], sources: Sequence[str]) -> list[
 def _draw(folder: Path, plan: Plan, found: Mapping[str, Any]) -> None:
     of = f"{plan.dataset}, {plan.cut}"
     for arm, measured in found["arms"].items():
-        title = f"{arm_label(arm)}, {of}: {measured['runs']} runs pooled"
+        title = f"{arm_label(arm)}, {of}: {_runs(measured)} pooled"
         draw_confusion({**measured, "accuracy": measured["pooled"]}, title, folder / f"confusion-{arm}.png")
     accuracies = {arm_label(arm): [(run["fold"], run["accuracy"]) for run in found["runs"] if run["arm"] == arm]
                   for arm in found["arms"]}

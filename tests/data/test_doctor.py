@@ -53,7 +53,10 @@ def test_sound(root):
 
 def test_nobody_has_a_name(root):
     (root / "subjects.csv").unlink()
-    assert examine("folder", root)["subjects"] is None
+    report = examine("folder", root)
+    assert report["sound"] and report["subjects"] is None
+    (note,) = report["notes"]
+    assert note["path"] == str(root / "subjects.csv") and "a subject of its own" in note["what"]
 
 
 def test_class_folders_without_splits(root):
@@ -154,6 +157,26 @@ def test_files_of_a_class_that_are_not_read_are_named(root):
     (root / "train" / "happy" / "a.psd").touch()
     [problem] = found(root)
     assert problem["path"] == str(root / "train" / "happy" / "a.psd") and "is not read as a picture" in problem["what"]
+
+
+def test_pictures_in_no_class_folder_are_named(root):
+    """Such as those of a split whose class folders go by numbers; a prepared set's contact sheet is its own."""
+    (root / "subjects.csv").unlink()
+    (root / "train/happy").rename(root / "train/1")
+    (root / "train/neutral").rename(root / "train/0")
+    write_picture(root / "test/loose.JPG")
+    write_picture(root / "prepared/train.png")
+    (root / "prepared/prepared.json").write_text("{}")
+    (problem,) = found(root)
+    assert problem["path"] == str(root / "test/loose.JPG") and problem["what"].startswith("4 picture(s) in no class")
+    assert not found(root, splits=["test"])
+
+
+def test_a_linked_folder_in_a_class_is_named(root):
+    (root.parent / "more").mkdir()
+    (root / "train/happy/more").symlink_to(root.parent / "more")
+    (problem,) = found(root)
+    assert problem["path"] == str(root / "train/happy/more") and "not looked into" in problem["what"]
 
 
 def test_root_that_is_no_folder(tmp_path):

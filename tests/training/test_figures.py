@@ -5,10 +5,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from timm import create_model
 
 from fmpn_timm.data.sheet import draw_contact_sheet
 from fmpn_timm.priors import MaskSet, draw_sheet
-from fmpn_timm.training.figures import draw_confusion, draw_folds, draw_map
+from fmpn_timm.training.figures import draw_confusion, draw_faces, draw_folds, draw_map
 
 CLASSES = ("neutral", "fear")
 METRICS = {"confusion": [[3, 1], [0, 4]], "classes": CLASSES, "accuracy": 0.875, "macro_f1": 0.87, "n": 8}
@@ -32,3 +34,17 @@ def test_drawing_leaves_the_users_figures_and_backend_alone(name, tmp_path):
     finally:
         plt.switch_backend(backend)
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["confusion", "faces in rows"])
+def test_no_letter_is_cut_off(name, tmp_path):
+    """Titles and labels are wider than a picture of few classes."""
+    path = tmp_path / "picture.png"
+    if name == "confusion":
+        draw_confusion(METRICS, "a name of a run: fmpn, folder test, seed 0", path)
+    else:
+        model = create_model("fmpn_lite_resnet18_small", num_classes=2).eval()
+        draw_faces(model, {"image": torch.rand(2, 3, 32, 32)}, list(CLASSES), CLASSES, path)
+    picture = np.array(Image.open(path).convert("L"))
+    edges = (picture[0], picture[-1], picture[:, 0], picture[:, -1])
+    assert all((edge == 255).all() for edge in edges)

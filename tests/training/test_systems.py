@@ -266,6 +266,12 @@ def test_initial_weights_spare_those_that_they_replace(config, teacher, arm, mon
         create_model(dataclasses.replace(config, init=None), CLASSES, None)
 
 
+def test_a_backbone_that_has_no_weights_may_start_without(config):
+    config = dataclasses.replace(config, backbone="resnet18_small", pretrained_backbone=True)
+    with pytest.raises(InputError, match=r"No pretrained weights.*, or start .*--pretrained_backbone false"):
+        create_model(config, CLASSES, None)
+
+
 @pytest.mark.parametrize("arm", ["fmpn", "msca"])
 def test_a_backbone_may_have_a_tag(config, arm):
     config = dataclasses.replace(config, arm=arm, backbone="resnet18.a1_in1k", generator_width=None)

@@ -41,10 +41,10 @@ def read_image_folder(root: str | Path, split: str | None = None) -> FaceSet:
         holds = f" {root} holds: {', '.join(p.name for p in inside)}." if inside else ""
         mend = " It has no splits: read all of it (split all)." if any(map(is_class, inside)) else ""
         raise InputError(f"{folder} is not a folder.{holds}{mend}")
+    expressions = {class_folder: _class_name(class_folder, split) for class_folder in visible_folders(folder)}
     subjects = read_subjects(root)
     samples = []
-    for class_folder in visible_folders(folder):
-        expression = _class_name(class_folder, split)
+    for class_folder, expression in expressions.items():
         for path in _pictures(class_folder):
             subject = subjects.get(_composed(path.relative_to(root).as_posix()))
             samples.append(Sample(str(path), partial(read_picture, str(path)), expression, subject))
@@ -130,7 +130,11 @@ def _class_name(folder: Path, split: str | None) -> str:
     try:
         return canonical(folder.name)
     except InputError as error:
-        inside = [p.name for p in visible_folders(folder)]
-        is_split = inside and split is None
-        hint = f" If it is a split, name it: its folders are {', '.join(inside[:8])}." if is_split else ""
+        inside = visible_folders(folder) if split is None else []
+        named, hint = ", ".join(p.name for p in inside[:8]), ""
+        if any(map(is_class, inside)):
+            hint = (f" If it is a split, name it: its folders are {named}. For folds put class folders right under "
+                    f"{folder.parent}.")
+        elif inside:
+            hint = f" If it is a split, name its folders so: they are {named}."
         raise InputError(f"{folder}: {error}{hint}") from None

@@ -137,6 +137,13 @@ def test_unknown_class_is_named(root):
     assert "split" not in str(caught.value)
 
 
+def test_a_class_that_is_misspelt_is_named_before_its_subjects(root):
+    (root / "subjects.csv").write_text("image,subject\ntrain/happy/a.png,ann\n")
+    (root / "train/happy").rename(root / "train/hapy")
+    with pytest.raises(InputError, match="train/hapy: Unknown expression"):
+        read_image_folder(root, "train")
+
+
 def test_unknown_class_of_another_split_is_named(root):
     write_picture(root / "valid" / "bored" / "a.png")
     with pytest.raises(InputError, match=r"valid/bored: Unknown expression 'bored'"):
@@ -144,7 +151,13 @@ def test_unknown_class_of_another_split_is_named(root):
 
 
 def test_splits_taken_for_classes(root):
-    with pytest.raises(InputError, match=r"Unknown expression 'test'.*If it is a split, name it: its folders are su\."):
+    with pytest.raises(InputError, match=r"expression 'test'.*a split, name it: its folders are su\. For folds"):
+        read_image_folder(root)
+
+
+def test_splits_of_classes_by_other_names(root):
+    (root / "test/su").rename(root / "test/2")
+    with pytest.raises(InputError, match=r"test: Unknown .* If it is a split, name its folders so: they are 2\.$"):
         read_image_folder(root)
 
 
